@@ -1,0 +1,42 @@
+package platform
+
+import "time"
+
+// Purchase is how capacity was bought.
+type Purchase string
+
+// The ways to buy.
+const (
+	OnDemand Purchase = "on-demand"
+	Spot     Purchase = "spot"
+)
+
+// LedgerEvent says what an entry does to its line.
+type LedgerEvent string
+
+// A line is opened when capacity starts to be used and closed when it is given back.
+const (
+	LineOpened LedgerEvent = "opened"
+	LineClosed LedgerEvent = "closed"
+)
+
+// LedgerEntry is one append-only fact about a ledger line. A line is one attempt of one resource: two entries with the same
+// Line, the second carrying what it cost. They are committed in the same Tx as the change of state they belong to, so that
+// ledger and history cannot disagree.
+type LedgerEntry struct {
+	Line         string       `json:"line"` // "<resource ARN>#<attempt>"
+	Event        LedgerEvent  `json:"event"`
+	At           time.Time    `json:"at"`
+	Resource     ARN          `json:"resource"`
+	Attempt      int          `json:"attempt"`
+	InstanceType InstanceType `json:"instanceType"`
+	Count        int64        `json:"count"`
+	Purchase     Purchase     `json:"purchase"`
+	Rate         HourlyRate   `json:"rate"`              // the price of one instance-hour as charged
+	OnDemandRate HourlyRate   `json:"onDemandRate"`      // the list price, to tell savings
+	Seconds      int64        `json:"seconds,omitempty"` // closed lines: wall-clock seconds, rounded up
+	Amount       Money        `json:"amount"`            // closed lines: Rate × Seconds × Count, rounded once
+}
+
+// ID is the entry's identity: a line is opened once and closed once.
+func (e LedgerEntry) ID() string { return e.Line + "/" + string(e.Event) }

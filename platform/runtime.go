@@ -1,0 +1,19 @@
+package platform
+
+// Runtime is what a container image means on a machine without containers: an environment and an entry.
+type Runtime struct {
+	Name        string   `json:"name"`                  // "sklearn"
+	Images      []string `json:"images"`                // patterns over the image URI without registry: "sagemaker-scikit-learn:*"; '*' matches any run of characters
+	Interpreter string   `json:"interpreter,omitempty"` // absolute path of the Python; empty when the entry needs none
+	// Entry is the command when the request has no ContainerEntrypoint. In it and in the request's entry point the words
+	// {python} and {shim} stand for the interpreter and the script-mode shim. A request's "python" and "python3" find the interpreter by PATH.
+	Entry []string          `json:"entry"`
+	Env   map[string]string `json:"env,omitempty"` // set before the request's Environment
+}
+
+// Runtimes is the table from image to runtime.
+type Runtimes interface {
+	// Resolve finds the runtime of an image URI. NotFound when no pattern matches, Unavailable when the one that matches
+	// is not installed; both messages name the command that mends it. It is cheap and reads the table as it stands now.
+	Resolve(image string) (Runtime, error)
+}
