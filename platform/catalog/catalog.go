@@ -1,0 +1,108 @@
+// Package catalog holds the built-in instance types: what each has and its public list price. It is data and a reader for
+// it; no I/O. A user's own file has the same columns and wins line by line.
+package catalog
+
+import (
+	_ "embed" // the price lists
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/stint-ml/stint/platform"
+)
+
+// Public list prices: us-east-1 in USD (EC2 as of 2026-07-20, SageMaker where known), cn-north-1 in CNY (2024-11-06).
+var (
+	//go:embed us-east-1.csv
+	global string
+	//go:embed cn-north-1.csv
+	china string
+)
+
+// Header is the first line of a catalogue file. Memory is in GiB, accelerator memory is the sum over the accelerators,
+// prices are per instance-hour; of the two prices the SageMaker one counts when both are there.
+const Header = "instance_type,vcpu,memory_gib,accelerator,accelerators,accelerator_memory_gib,sagemaker_per_hour,ec2_per_hour,currency"
+
+// BuiltIn is the catalogue of a partition: aws or aws-cn.
+func BuiltIn(partition string) platform.Catalog {
+	source := global
+	if partition == "aws-cn" {
+		source = china
+	}
+	c, err := Read(strings.NewReader(source))
+	if err != nil {
+		panic("catalog: built-in list: " + err.Error()) // a test reads every built-in list
+	}
+	return c
+}
+
+// Read parses a catalogue file. Errors are Invalid and name the line and the column.
+func Read(r io.Reader) (platform.Catalog, error) {
+	in := csv.NewReader(r)
+	in.Comment = '#'
+	head, err := in.Read()
+	if err != nil || strings.Join(head, ",") != Header {
+		return nil, platform.Errorf(platform.Invalid, "", "a catalogue starts with the line %s", Header)
+	}
+	c := platform.Catalog{}
+	for {
+		fields, err := in.Read()
+		if errors.Is(err, io.EOF) {
+			return c, nil
+		}
+		if err != nil {
+			return nil, platform.Errorf(platform.Invalid, "", "catalogue: %w", err)
+		}
+		line, _ := in.FieldPos(0)
+		i, err := parse(fields)
+		if err != nil {
+			return nil, platform.Errorf(platform.Invalid, fields[0], "catalogue line %d (%s): %w", line, fields[0], err)
+		}
+		c[i.Type] = i
+	}
+}
+
+// Merge lays over's lines over base's.
+func Merge(base, over platform.Catalog) platform.Catalog {
+	out := maps.Clone(base)
+	maps.Copy(out, over)
+	return out
+}
+
+func parse(f []string) (platform.Instance, error) {
+	i := platform.Instance{Type: platform.InstanceType(f[0]), Accelerator: f[3]}
+	if !strings.HasPrefix(f[0], "ml.") {
+		return i, fmt.Errorf("instance_type %q should start with ml.", f[0])
+	}
+	var err error
+	if i.VCPU, err = strconv.Atoi(f[1]); err != nil || i.VCPU < 1 {
+		return i, fmt.Errorf("vcpu %q is not a whole number above 0", f[1])
+	}
+	if i.MemoryGiB, err = strconv.ParseFloat(f[2], 64); err != nil || i.MemoryGiB <= 0 {
+		return i, fmt.Errorf("memory_gib %q is not a number above 0", f[2])
+	}
+	if i.Accelerators, err = strconv.Atoi(f[4]); err != nil || i.Accelerators < 0 {
+		return i, fmt.Errorf("accelerators %q is not a whole number", f[4])
+	}
+	total, err := strconv.ParseFloat(f[5], 64)
+	if err != nil || total < 0 {
+		return i, fmt.Errorf("accelerator_memory_gib %q is not a number", f[5])
+	}
+	if i.Accelerators > 0 {
+		i.AcceleratorGiB = total / float64(i.Accelerators)
+	}
+	price := f[6]
+	if price == "" {
+		price, i.PriceIsEC2 = f[7], true
+	}
+	nanos, err := platform.ParseNanos(price)
+	if err != nil || nanos < 0 || f[8] == "" {
+		return i, fmt.Errorf("price %q %q is not an amount and a currency", price, f[8])
+	}
+	i.OnDemand = platform.HourlyRate{Nanos: nanos, Currency: platform.Currency(f[8])}
+	return i, nil
+}

@@ -1,0 +1,73 @@
+package catalog
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stint-ml/stint/platform"
+)
+
+func TestBuiltInListsAreWhole(t *testing.T) {
+	t.Parallel()
+	for partition, currency := range map[string]platform.Currency{"aws": "USD", "aws-cn": "CNY"} {
+		c := BuiltIn(partition)
+		if len(c) < 40 {
+			t.Errorf("%s: %d types", partition, len(c))
+		}
+		for _, i := range c {
+			if i.OnDemand.Nanos <= 0 || i.OnDemand.Currency != currency {
+				t.Errorf("%s: %s costs %v", partition, i.Type, i.OnDemand)
+			}
+		}
+	}
+}
+
+func TestSageMakerPriceWinsOverEC2(t *testing.T) {
+	t.Parallel()
+	c := BuiltIn("aws")
+	m5, r5 := c["ml.m5.large"], c["ml.r5.large"]
+	if m5.OnDemand.Nanos != 115_000_000 || m5.PriceIsEC2 {
+		t.Errorf("ml.m5.large: %+v", m5)
+	}
+	if r5.OnDemand.Nanos != 126_000_000 || !r5.PriceIsEC2 {
+		t.Errorf("ml.r5.large: %+v", r5)
+	}
+	if p3 := c["ml.p3.8xlarge"]; p3.Accelerators != 4 || p3.AcceleratorGiB != 16 || p3.VCPU != 32 || p3.MemoryGiB != 244 {
+		t.Errorf("ml.p3.8xlarge: %+v", p3)
+	}
+}
+
+func TestUserFileOverridesAndAdds(t *testing.T) {
+	t.Parallel()
+	own, err := Read(strings.NewReader(Header + "\n# our own box\nml.m5.large,2,8,,0,0,0.01,,EUR\nml.box,16,64,,0,0,,0.25,EUR\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Merge(BuiltIn("aws"), own)
+	if got := c["ml.m5.large"].OnDemand; got != (platform.HourlyRate{Nanos: 10_000_000, Currency: "EUR"}) {
+		t.Errorf("override: %v", got)
+	}
+	if c["ml.box"].VCPU != 16 || c["ml.m5.xlarge"].VCPU != 4 {
+		t.Errorf("merge lost a line: %+v", c["ml.box"])
+	}
+}
+
+func TestBadLinesNameLineAndColumn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ line, want string }{
+		{"m5.large,2,8,,0,0,1,,USD", "line 2 (m5.large): instance_type"},
+		{"ml.x,0,8,,0,0,1,,USD", "vcpu \"0\""},
+		{"ml.x,2,-1,,0,0,1,,USD", "memory_gib"},
+		{"ml.x,2,8,,0,0,,,USD", "price \"\""},
+		{"ml.x,2,8,,0,0,1,,", "price \"1\" \"\""},
+		{"ml.x,2,8", "wrong number of fields"},
+	} {
+		_, err := Read(strings.NewReader(Header + "\n" + c.line + "\n"))
+		if !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want …%s…", c.line, err, c.want)
+		}
+	}
+	if _, err := Read(strings.NewReader("")); !platform.Is(err, platform.Invalid) {
+		t.Errorf("empty file: %v", err)
+	}
+}
