@@ -64,6 +64,7 @@ type Outcome struct {
 	Reason   string      `json:"reason,omitempty"` // for FailureReason, at most 1,024 characters
 	Model    URI         `json:"model,omitempty"`  // what was uploaded, if anything
 	Output   URI         `json:"output,omitempty"`
+	Kept     string      `json:"kept,omitempty"` // folder on the agent's machine that holds what could not be uploaded; it is not removed
 }
 
 // MetricValue is one match of a metric definition in the log.

@@ -24,7 +24,7 @@ const (
 // Line, the second carrying what it cost. They are committed in the same Tx as the change of state they belong to, so that
 // ledger and history cannot disagree.
 type LedgerEntry struct {
-	Line         string       `json:"line"` // "<resource ARN>#<attempt>"
+	Line         string       `json:"line"` // unique for all time: the AgentID of the attempt
 	Event        LedgerEvent  `json:"event"`
 	At           time.Time    `json:"at"`
 	Resource     ARN          `json:"resource"`

@@ -11,6 +11,7 @@ type AgentID string
 // AgentSpec is all that a Runner knows of an agent. What it is to do, the agent asks the control plane with Token.
 type AgentSpec struct {
 	ID       AgentID
+	Owner    Key // the resource it works for; the Runner only keeps it
 	Token    string
 	Host     string   // the name by which the job's processes know their machine: algo-1
 	Capacity Capacity // limits for the agent and all its children
@@ -19,6 +20,7 @@ type AgentSpec struct {
 // AgentStatus is what a Runner sees of an agent.
 type AgentStatus struct {
 	ID      AgentID
+	Owner   Key // as in its AgentSpec
 	Running bool
 	Ended   time.Time // when Running is false; when it was noticed if the exact time is not known
 	Detail  string    // how it ended, for people: "killed by signal 9", "out of memory"

@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -100,7 +101,6 @@ type PhaseTransition struct {
 type Attempt struct {
 	Number    int       `json:"number"` // from 1
 	Agent     AgentID   `json:"agent"`
-	TokenHash string    `json:"tokenHash"` // SHA-256, hex
 	SessionID string    `json:"sessionId"` // record of the credentials it was given
 	Runtime   Runtime   `json:"runtime"`   // as it was resolved at launch
 	Capacity  Capacity  `json:"capacity"`  // as clamped to the machine
@@ -112,7 +112,26 @@ type Attempt struct {
 	Outcome   *Outcome  `json:"outcome,omitempty"`
 	ReportSeq int64     `json:"reportSeq"` // highest report applied
 	LogStream string    `json:"logStream"`
-	Cleaned   bool      `json:"cleaned,omitempty"` // the runner has forgotten the agent
+}
+
+// ReadTrainingJob decodes a record of KindTrainingJob.
+func ReadTrainingJob(r Record) (*TrainingJob, error) {
+	job := new(TrainingJob)
+	if err := json.Unmarshal(r.Doc, job); err != nil {
+		return nil, Errorf(Internal, r.Name, "training job record: %w", err)
+	}
+	return job, nil
+}
+
+// Record lays the job over the record it was read from (a zero one for a new job), ready to be committed at now.
+func (j *TrainingJob) Record(was Record, now time.Time) (Record, error) {
+	doc, err := json.Marshal(j)
+	if err != nil {
+		return was, Errorf(Internal, string(j.Status.ARN), "training job record: %w", err)
+	}
+	was.Kind, was.Name, was.State, was.Doc = KindTrainingJob, *j.Spec.TrainingJobName, string(j.Status.State), doc
+	was.Created, was.Modified = j.Status.Created, now
+	return was, nil
 }
 
 // Open gives the attempt that has not ended, or nil.
