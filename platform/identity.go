@@ -3,6 +3,7 @@ package platform
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"time"
 )
@@ -139,4 +140,19 @@ type Principal struct {
 	Name     string   // the user's or the role's name
 	Policies []string // identity policies, JSON; root needs none
 	Boundary string   // session policy, JSON; empty does not narrow
+}
+
+// Record of the session, to be created.
+func (s Session) Record() (Record, error) {
+	doc, err := json.Marshal(s)
+	return Record{Key: Key{Kind: KindSession, Name: s.ID}, Created: s.Created, Modified: s.Created, Doc: doc}, err
+}
+
+// ReadSession decodes a record of KindSession.
+func ReadSession(r Record) (Session, error) {
+	var s Session
+	if err := json.Unmarshal(r.Doc, &s); err != nil {
+		return s, Errorf(Internal, r.Name, "session record: %w", err)
+	}
+	return s, nil
 }

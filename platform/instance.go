@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"fmt"
 	"sort"
 	"strings"
 )
@@ -47,6 +48,15 @@ type Capacity struct {
 	MilliCPU    int64 // thousandths of a core
 	MemoryBytes int64
 	GPUs        int
+}
+
+// String says the amount to people: "2 vCPUs and 8 GiB".
+func (c Capacity) String() string {
+	s := fmt.Sprintf("%g vCPUs and %.4g GiB", float64(c.MilliCPU)/1000, float64(c.MemoryBytes)/(1<<30))
+	if c.GPUs > 0 {
+		s += fmt.Sprintf(" with %d GPUs", c.GPUs)
+	}
+	return s
 }
 
 // Fits reports whether need goes into c.

@@ -30,7 +30,8 @@ type AgentStatus struct {
 // Every method is safe for concurrent use and may be called again after a crash.
 type Runner interface {
 	// Start launches an agent and returns when it exists, not when it is ready. An ID that was started before is not
-	// started again, whether it still runs or has ended: Start then does nothing and succeeds. Unavailable: try later.
+	// started again, whether it still runs or has ended: Start then does nothing and succeeds. After an error no agent
+	// runs; Unavailable: try later.
 	Start(ctx context.Context, spec AgentSpec) error
 	// Stop asks the agent to end in order; it returns at once. The agent itself gives its child the grace that the
 	// assignment names. NotFound and ended agents are success.

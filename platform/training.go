@@ -78,9 +78,10 @@ type TrainingStatus struct {
 	Warnings      []string          `json:"warnings,omitempty"`
 	Creator       ARN               `json:"creator"`
 	Created       time.Time         `json:"created"`
-	Started       time.Time         `json:"started,omitzero"` // first attempt launched: TrainingStartTime
+	Started       time.Time         `json:"started,omitzero"` // the first attempt began to work: TrainingStartTime
 	Ended         time.Time         `json:"ended,omitzero"`   // TrainingEndTime
 	StopRequested bool              `json:"stopRequested,omitempty"`
+	Need          Capacity          `json:"need"` // of one instance, before it is clamped to the machine
 	Rate          HourlyRate        `json:"rate"` // on-demand, of one instance, as the catalogue had it when the job was created
 	Attempts      []Attempt         `json:"attempts,omitempty"`
 	Model         URI               `json:"model,omitempty"`
@@ -106,9 +107,10 @@ type Attempt struct {
 	Capacity  Capacity  `json:"capacity"`  // as clamped to the machine
 	Purchase  Purchase  `json:"purchase"`
 	Launched  time.Time `json:"launched"`
+	Started   time.Time `json:"started,omitzero"` // the agent's first report: billing begins
 	Running   time.Time `json:"running,omitzero"` // the user's process started
 	Ended     time.Time `json:"ended,omitzero"`
-	Seconds   Seconds   `json:"seconds,omitempty"` // billed wall clock, rounded up
+	Seconds   Seconds   `json:"seconds,omitempty"` // from Started to Ended, every started one counted
 	Outcome   *Outcome  `json:"outcome,omitempty"`
 	ReportSeq int64     `json:"reportSeq"` // highest report applied
 	LogStream string    `json:"logStream"`
@@ -186,4 +188,50 @@ func (s *TrainingStatus) stateOf(p JobPhase) JobState {
 		}
 	}
 	return JobInProgress
+}
+
+// Image is the training image that the request names; empty when it names an algorithm instead.
+func (j *TrainingJob) Image() string {
+	if a := j.Spec.AlgorithmSpecification; a != nil && a.TrainingImage != nil {
+		return *a.TrainingImage
+	}
+	return ""
+}
+
+// InstanceType is the type that the request asks for; empty when it asks for none.
+func (j *TrainingJob) InstanceType() InstanceType {
+	if r := j.Spec.ResourceConfig; r != nil && r.InstanceType != nil {
+		return InstanceType(*r.InstanceType)
+	}
+	return ""
+}
+
+// defaultMaxRuntime is what AWS allows a job that names no limit: one day.
+const defaultMaxRuntime Seconds = 86400
+
+// MaxRuntime bounds the user's code.
+func (j *TrainingJob) MaxRuntime() Seconds {
+	if s := j.Spec.StoppingCondition; s != nil && s.MaxRuntimeInSeconds != nil {
+		return Seconds(*s.MaxRuntimeInSeconds)
+	}
+	return defaultMaxRuntime
+}
+
+// Retries is how often a job that the platform failed is tried again.
+func (j *TrainingJob) Retries() int {
+	if r := j.Spec.RetryStrategy; r != nil && r.MaximumRetryAttempts != nil {
+		return int(*r.MaximumRetryAttempts)
+	}
+	return 0
+}
+
+// SetMetric keeps the last value of each metric.
+func (s *TrainingStatus) SetMetric(m MetricValue) {
+	for i := range s.Metrics {
+		if s.Metrics[i].Name == m.Name {
+			s.Metrics[i] = m
+			return
+		}
+	}
+	s.Metrics = append(s.Metrics, m)
 }

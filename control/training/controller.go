@@ -1,0 +1,195 @@
+// Package training brings training jobs from wanted to done: it queues them, launches an agent for each attempt, takes the
+// agents' reports, and writes every change of state in one transaction with the ledger lines that belong to it.
+//
+// What a request must look like is the API's matter; what is right to do next is decide's; how an agent does its work is the
+// agent's. This package only knows the states.
+package training
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/stint-ml/stint/control"
+	"github.com/stint-ml/stint/platform"
+)
+
+// resync is how often everything is looked at again, whatever was or was not noticed.
+const resync = 30 * time.Second
+
+// scheduleName is the loop's name for "look at the queue"; no job can be called so.
+const scheduleName = "(schedule)"
+
+// Config is what a Controller works with.
+type Config struct {
+	Store    platform.Store
+	Runner   platform.Runner
+	Runtimes platform.Runtimes
+	Logs     platform.Logs
+	Metrics  platform.Metrics
+	Clock    platform.Clock
+	Random   io.Reader // a cryptographic source
+	Site     platform.Site
+	Key      control.TokenKey
+	// Endpoints tells where agents and jobs find the services and the object store now.
+	Endpoints func() (services, s3 string)
+	Log       *slog.Logger
+}
+
+// Controller is the reconciler of training jobs and the control plane's side of AgentLink for them.
+type Controller struct {
+	Config
+	loop control.Loop
+
+	mu       sync.Mutex // of the next two
+	delivery map[platform.AgentID]*delivery
+	stops    []func()
+
+	view view // of the loop's goroutine alone
+}
+
+// New makes a Controller; nothing runs until Start.
+func New(cfg Config) *Controller {
+	c := &Controller{Config: cfg, delivery: map[platform.AgentID]*delivery{}}
+	c.view.open = map[string]platform.Capacity{}
+	c.loop = control.Loop{Name: "training", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
+	return c
+}
+
+// Start takes up the work where any earlier process left it.
+func (c *Controller) Start(ctx context.Context) error {
+	changed, stop := c.Store.Watch(platform.KindTrainingJob)
+	if err := c.Resync(ctx); err != nil {
+		stop()
+		return err
+	}
+	c.mu.Lock()
+	c.stops = append(c.stops, stop)
+	c.mu.Unlock()
+	c.loop.Start()
+	c.loop.Go(func(context.Context) {
+		for key := range changed {
+			c.loop.Enqueue(key.Name)
+		}
+	})
+	c.loop.Go(c.followAgents)
+	return nil
+}
+
+// Stop ends the loop and waits for what it is doing. Agents go on.
+func (c *Controller) Stop() {
+	c.mu.Lock()
+	stops := c.stops
+	c.stops = nil
+	c.mu.Unlock()
+	for _, stop := range stops {
+		stop()
+	}
+	c.loop.Stop()
+}
+
+// Resync enqueues every job that has not ended and the owner of every agent that the runner still knows.
+func (c *Controller) Resync(ctx context.Context) error {
+	q := platform.Query{
+		Kind:   platform.KindTrainingJob,
+		States: []string{string(platform.JobInProgress), string(platform.JobStopping)},
+	}
+	for {
+		page, err := c.Store.List(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Records {
+			c.loop.Enqueue(r.Name)
+		}
+		if q.Token = page.Next; q.Token == "" {
+			break
+		}
+	}
+	agents, err := c.Runner.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, a := range agents {
+		if a.Owner.Kind == platform.KindTrainingJob {
+			c.loop.Enqueue(a.Owner.Name)
+		}
+	}
+	return nil
+}
+
+// followAgents wakes the loop when an agent ends, and resyncs now and then.
+func (c *Controller) followAgents(ctx context.Context) {
+	due, stop := c.Clock.After(resync)
+	for {
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case id, ok := <-c.Runner.Ended():
+			if !ok {
+				return
+			}
+			c.loop.Enqueue(c.ownerOf(ctx, id))
+		case <-due:
+			if err := c.Resync(ctx); err != nil && ctx.Err() == nil {
+				c.Log.Warn("resync of training jobs failed; will try again", "error", err)
+			}
+			due, stop = c.Clock.After(resync)
+		}
+	}
+}
+
+// ownerOf finds the job that an agent works for.
+func (c *Controller) ownerOf(ctx context.Context, id platform.AgentID) string {
+	agent, err := c.agent(ctx, id)
+	if err != nil {
+		c.Log.Warn("cannot tell whose agent ended; resync will find it", "agent", id, "error", err)
+	}
+	if agent.Owner.Kind == platform.KindTrainingJob {
+		return agent.Owner.Name
+	}
+	return scheduleName
+}
+
+// agent finds what the runner knows of one agent; NotFound when it knows nothing.
+func (c *Controller) agent(ctx context.Context, id platform.AgentID) (platform.AgentStatus, error) {
+	agents, err := c.Runner.List(ctx)
+	if err != nil {
+		return platform.AgentStatus{}, err
+	}
+	for _, a := range agents {
+		if a.ID == id {
+			return a, nil
+		}
+	}
+	return platform.AgentStatus{}, platform.Errorf(platform.NotFound, string(id), "the runner does not know agent %s", id)
+}
+
+// change reads a job, lets f alter it, and commits it together with the rest of the Tx that f returns. When somebody else
+// changed the record first, f is called again on the new one. f returns false to leave everything as it is.
+func (c *Controller) change(ctx context.Context, name string, f func(*platform.TrainingJob) (platform.Tx, bool, error)) (*platform.TrainingJob, error) {
+	for {
+		rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
+		if err != nil {
+			return nil, err
+		}
+		job, err := platform.ReadTrainingJob(rec)
+		if err != nil {
+			return nil, err
+		}
+		tx, changed, err := f(job)
+		if err != nil || !changed {
+			return job, err
+		}
+		if rec, err = job.Record(rec, c.Clock.Now()); err != nil {
+			return nil, err
+		}
+		tx.Puts = append(tx.Puts, platform.Put{Record: rec})
+		if err = c.Store.Commit(ctx, tx); !platform.Is(err, platform.Conflict) {
+			return job, err
+		}
+	}
+}
