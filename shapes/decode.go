@@ -281,7 +281,7 @@ func (r *reader) value(shape *Shape, v reflect.Value) error {
 	return r.scalar(shape.Kind, v)
 }
 
-var errNullElement = "Null found where a value was expected"
+const nullElement = "Null found where a value was expected"
 
 func (r *reader) list(shape *Shape, v reflect.Value) error {
 	if err := r.open('['); err != nil {
@@ -294,7 +294,7 @@ func (r *reader) list(shape *Shape, v reflect.Value) error {
 			continue
 		}
 		if r.null() {
-			return (&SerializationError{Message: errNullElement}).in(strconv.Itoa(n))
+			return (&SerializationError{Message: nullElement}).in(strconv.Itoa(n))
 		}
 		v.Grow(1)
 		v.SetLen(n + 1)
@@ -314,7 +314,7 @@ func (r *reader) mapping(shape *Shape, v reflect.Value) error {
 	for r.next() {
 		key := r.key()
 		if r.null() {
-			return (&SerializationError{Message: errNullElement}).in(key)
+			return (&SerializationError{Message: nullElement}).in(key)
 		}
 		if plain && r.peek() == '"' {
 			texts[key] = r.text()

@@ -31,12 +31,12 @@ func writeQuoted(out *strings.Builder, shape *Shape, v reflect.Value) {
 	if out.Len() > maxQuoted {
 		return
 	}
-	if shape.Sensitive {
-		out.WriteString("***")
-		return
-	}
 	if absent(v) {
 		out.WriteString("null")
+		return
+	}
+	if shape.Sensitive {
+		out.WriteString("***")
 		return
 	}
 	v = reflect.Indirect(v)

@@ -64,7 +64,7 @@ func Validate(shape *Shape, v any) error {
 	if value.Kind() != reflect.Struct || value.NumField() != len(shape.Members) {
 		return fmt.Errorf("shapes: %T is not the type of shape %s", v, shape.Name)
 	}
-	c := checker{path: make([]string, 0, 16)}
+	c := checker{path: make([]step, 0, 16)}
 	c.structure(shape, value)
 	if len(c.violations) > 0 {
 		return &ValidationError{Violations: c.violations}
@@ -74,15 +74,44 @@ func Validate(shape *Shape, v any) error {
 
 // checker collects violations on a walk over a value.
 type checker struct {
-	path       []string // as in Violation.Path, not yet joined
+	path       []step // to the value being checked
 	violations []Violation
 }
+
+// step is one step down into a value: to a member, to an index (from 1) of a list,
+// or to a key of a map. It becomes text only when something is wrong.
+type step struct {
+	member string
+	index  int
+	key    string
+}
+
+func (c *checker) where() string {
+	var out strings.Builder
+	for i, step := range c.path {
+		if i > 0 {
+			out.WriteByte('.')
+		}
+		switch {
+		case step.member != "":
+			out.WriteString(lowerFirst(step.member))
+		case step.index > 0:
+			out.WriteString(strconv.Itoa(step.index) + ".member")
+		default:
+			out.WriteString(step.key + ".member")
+		}
+	}
+	return out.String()
+}
+
+func (c *checker) enter(s step) { c.path = append(c.path, s) }
+func (c *checker) leave()       { c.path = c.path[:len(c.path)-1] }
 
 func (c *checker) fail(shape *Shape, v reflect.Value, constraint string) {
 	if len(c.violations) >= maxViolations {
 		return
 	}
-	violation := Violation{Path: strings.Join(c.path, "."), Constraint: constraint, Secret: shape.Sensitive}
+	violation := Violation{Path: c.where(), Constraint: constraint, Secret: shape.Sensitive}
 	if !shape.Sensitive {
 		violation.Value = quote(shape, v)
 	}
@@ -93,28 +122,25 @@ func (c *checker) structure(shape *Shape, v reflect.Value) {
 	set := 0
 	for i := range shape.Members {
 		member, field := &shape.Members[i], v.Field(i)
-		if absent(field) {
-			if member.Required {
-				c.missing(member.Name)
-			}
-			continue
+		c.enter(step{member: member.Name})
+		switch {
+		case !absent(field):
+			set++
+			c.value(member.Shape, reflect.Indirect(field))
+		case member.Required:
+			c.missing()
 		}
-		set++
-		c.path = append(c.path, lowerFirst(member.Name))
-		c.value(member.Shape, reflect.Indirect(field))
-		c.path = c.path[:len(c.path)-1]
+		c.leave()
 	}
 	if shape.Kind == KindUnion && set != 1 {
 		c.fail(shape, v, "Union must have exactly one member set")
 	}
 }
 
-func (c *checker) missing(name string) {
-	if len(c.violations) >= maxViolations {
-		return
+func (c *checker) missing() {
+	if len(c.violations) < maxViolations {
+		c.violations = append(c.violations, Violation{Path: c.where(), Null: true, Constraint: "Member must not be null"})
 	}
-	path := strings.Join(append(c.path, lowerFirst(name)), ".")
-	c.violations = append(c.violations, Violation{Path: path, Null: true, Constraint: "Member must not be null"})
 }
 
 // absent: every field of a generated struct can be nil.
@@ -165,9 +191,9 @@ func (c *checker) list(shape *Shape, v reflect.Value) {
 		return
 	}
 	for i := range v.Len() {
-		c.path = append(c.path, strconv.Itoa(i+1), "member")
+		c.enter(step{index: i + 1})
 		c.inside(shape.Elem, v.Index(i))
-		c.path = c.path[:len(c.path)-2]
+		c.leave()
 	}
 }
 
@@ -189,9 +215,9 @@ func (c *checker) mapping(shape *Shape, v reflect.Value) {
 		return
 	}
 	for _, key := range sortedKeys(v) {
-		c.path = append(c.path, key, "member")
+		c.enter(step{key: key})
 		c.inside(shape.Elem, v.MapIndex(reflect.ValueOf(key)))
-		c.path = c.path[:len(c.path)-2]
+		c.leave()
 	}
 }
 

@@ -78,6 +78,7 @@ const (
 type walker struct {
 	selection *selection
 	state     map[string]visit
+	stack     []string // the shapes that are entered
 }
 
 func (w *walker) visit(name string) error {
@@ -86,7 +87,11 @@ func (w *walker) visit(name string) error {
 		return fmt.Errorf("no shape %q in the model", name)
 	}
 	w.state[name] = entered
-	defer func() { w.state[name] = left }()
+	w.stack = append(w.stack, name)
+	defer func() {
+		w.state[name] = left
+		w.stack = w.stack[:len(w.stack)-1]
+	}()
 	if err := shape.unsupportedTraits.check(); err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -119,10 +124,19 @@ func (w *walker) follow(from edge, to *reference) error {
 	case left:
 		return nil
 	case entered:
+		if !w.cycleHasStructure(to.Shape) {
+			return fmt.Errorf("%s: lists and maps that hold only each other have no Go type", to.Shape)
+		}
 		w.selection.backEdges[from] = true
 		return nil
 	}
 	return w.visit(to.Shape)
+}
+
+// cycleHasStructure looks at the cycle that a reference to an entered shape closes.
+func (w *walker) cycleHasStructure(to string) bool {
+	cycle := w.stack[slices.Index(w.stack, to):]
+	return slices.ContainsFunc(cycle, func(name string) bool { return w.selection.model.Shapes[name].Type == "structure" })
 }
 
 // kinds names the constant shapes.Kind… of each type.
