@@ -1,0 +1,95 @@
+package platform
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var update = flag.Bool("update", false, "rewrite the drawings in docs/states")
+
+// The drawing in the docs is the table in the code.
+func TestTrainingStatesAreDrawn(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	b.WriteString("# States of a training job\n\nSecondaryStatus and its legal moves, drawn from `platform.TrainingTransitions` by `go test ./platform -update`.\n\n```mermaid\nstateDiagram-v2\n    [*] --> Starting\n")
+	for _, from := range slices.Sorted(maps.Keys(TrainingTransitions)) {
+		for _, to := range TrainingTransitions[from] {
+			fmt.Fprintf(&b, "    %s --> %s\n", from, to)
+		}
+		if len(TrainingTransitions[from]) == 0 {
+			fmt.Fprintf(&b, "    %s --> [*]\n", from)
+		}
+	}
+	b.WriteString("```\n\nTrainingJobStatus follows: `Completed`, `Failed`; `Stopped` for Stopped, MaxRuntimeExceeded and MaxWaitTimeExceeded; `Stopping` for\nStopping and the upload after it; else `InProgress`.\n")
+	const path = "../docs/states/training-job.md"
+	if *update {
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil { //nolint:gosec // documentation
+			t.Fatal(err)
+		}
+	}
+	drawn, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(drawn, b.Bytes()) {
+		t.Errorf("%s does not show the table; run go test ./platform -update", path)
+	}
+}
+
+// Any walk along the table gives a history without gaps in which time never runs back, and ends exactly in the final phases.
+func TestHistoryHasNoGaps(t *testing.T) {
+	t.Parallel()
+	all := slices.Sorted(maps.Keys(TrainingTransitions))
+	rapid.Check(t, func(t *rapid.T) {
+		var st TrainingStatus
+		at := time.Unix(1e9, 0).UTC()
+		if err := st.Enter(JobStarting, at, ""); err != nil {
+			t.Fatal(err)
+		}
+		for range rapid.IntRange(0, 12).Draw(t, "moves") {
+			p := rapid.SampledFrom(all).Draw(t, "to")
+			at = at.Add(time.Duration(rapid.IntRange(-60, 600).Draw(t, "seconds")) * time.Second)
+			was := st.Phase
+			legal := was == p || slices.Contains(TrainingTransitions[was], p)
+			if err := st.Enter(p, at, "m"); (err == nil) != legal {
+				t.Fatalf("%s → %s: %v", was, p, err)
+			}
+			if !legal && st.Phase != was {
+				t.Fatalf("an illegal move changed %s to %s", was, st.Phase)
+			}
+		}
+		for i, tr := range st.Transitions {
+			last := i == len(st.Transitions)-1
+			if !last && (!tr.End.Equal(st.Transitions[i+1].Start) || tr.End.Before(tr.Start)) {
+				t.Fatalf("gap after %d: %+v", i, st.Transitions)
+			}
+			if last && tr.End.IsZero() == st.State.Ended() {
+				t.Fatalf("end %v in state %s", tr.End, st.State)
+			}
+		}
+		if st.State.Ended() != (len(TrainingTransitions[st.Phase]) == 0) {
+			t.Fatalf("%s is %s", st.Phase, st.State)
+		}
+	})
+}
+
+func TestUploadingAfterAStopIsStillStopping(t *testing.T) {
+	t.Parallel()
+	var st TrainingStatus
+	for _, p := range []JobPhase{JobStarting, JobDownloading, JobTraining, JobPhaseStopping, JobUploading} {
+		if err := st.Enter(p, time.Unix(1e9, 0), ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st.State != JobStopping {
+		t.Errorf("state %s", st.State)
+	}
+}
