@@ -1,6 +1,7 @@
 package shapes
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -100,8 +101,8 @@ func TestHostileRequestsGetBoundedAnswers(t *testing.T) {
 	if err := DecodeJSON([]byte(many), everything, &value); err != nil {
 		t.Fatal(err)
 	}
-	err, _ := Validate(everything, &value).(*ValidationError)
-	if err == nil || len(err.Violations) != maxViolations {
+	var validation *ValidationError
+	if err := Validate(everything, &value); !errors.As(err, &validation) || len(validation.Violations) != maxViolations {
 		t.Fatalf("want %d violations, got %v", maxViolations, err)
 	}
 
@@ -119,8 +120,9 @@ func TestHostileRequestsGetBoundedAnswers(t *testing.T) {
 	if err := DecodeJSON([]byte(deep), everything, &value); err != nil || Value(value.Secret) != "abc" {
 		t.Errorf("deep nesting in an unknown member: %v", err)
 	}
-	if _, ok := DecodeJSON([]byte(strings.Repeat("[", 1_000_000)), everything, &value).(*SerializationError); !ok {
-		t.Error("a million brackets are JSON")
+	var serialization *SerializationError
+	if err := DecodeJSON([]byte(strings.Repeat("[", 1_000_000)), everything, &value); !errors.As(err, &serialization) {
+		t.Errorf("a million brackets: %v", err)
 	}
 	beyond := `{"Table":{"key":[` + strings.Repeat(`"aa",`, 100_000) + `"aa"]}}`
 	if err := DecodeJSON([]byte(beyond), everything, &value); err != nil || len(value.Table["key"]) != 3 {

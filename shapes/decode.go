@@ -57,7 +57,7 @@ func DecodeJSON(data []byte, shape *Shape, into any) error {
 	if target.Kind() != reflect.Pointer || target.IsNil() {
 		return fmt.Errorf("shapes: cannot decode %s into %T", shape.Name, into)
 	}
-	data = bytes.TrimSpace(data)
+	data = bytes.Trim(data, " \t\r\n") // what JSON calls white space, no more
 	if len(data) == 0 {
 		return nil
 	}
@@ -228,7 +228,8 @@ func memberIndex(shape *Shape, name string) int {
 }
 
 func inPath(err error, name string) error {
-	if serialization, ok := err.(*SerializationError); ok {
+	var serialization *SerializationError
+	if errors.As(err, &serialization) {
 		return serialization.in(name)
 	}
 	return err

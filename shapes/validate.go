@@ -280,21 +280,23 @@ func outOfBounds(shape *Shape, v reflect.Value) (tooSmall, tooLarge bool) {
 	if !shape.HasMin && !shape.HasMax {
 		return false, false
 	}
-	switch shape.Kind {
-	case KindFloat, KindDouble:
+	if shape.Kind == KindFloat || shape.Kind == KindDouble {
 		number := v.Float()
-		return shape.HasMin && !(number >= float64(shape.Min)), shape.HasMax && !(number <= float64(shape.Max))
-	case KindInteger, KindLong:
-		number := v.Int()
-		return shape.HasMin && number < shape.Min, shape.HasMax && number > shape.Max
-	case KindString:
-		length := int64(utf8.RuneCountInString(v.String()))
-		return shape.HasMin && length < shape.Min, shape.HasMax && length > shape.Max
-	case KindList, KindMap, KindBlob:
-		length := int64(v.Len())
-		return shape.HasMin && length < shape.Min, shape.HasMax && length > shape.Max
+		return shape.HasMin && number < float64(shape.Min), shape.HasMax && number > float64(shape.Max)
 	}
-	return false, false
+	size := sizeOf(shape.Kind, v)
+	return shape.HasMin && size < shape.Min, shape.HasMax && size > shape.Max
+}
+
+// sizeOf is what the bounds of all other kinds limit: the length, or the number.
+func sizeOf(kind Kind, v reflect.Value) int64 {
+	switch kind {
+	case KindInteger, KindLong:
+		return v.Int()
+	case KindString:
+		return int64(utf8.RuneCountInString(v.String()))
+	}
+	return int64(v.Len())
 }
 
 // constraints lists all of a shape's own constraints, the longest bound first, as

@@ -185,6 +185,25 @@ func (e *emitter) writeDescriptor(out *strings.Builder, name string) error {
 		kind = "Union"
 	}
 	fmt.Fprintf(out, "shape%s = shapes.Shape{Name: %q, Kind: shapes.Kind%s", exported(name), name, kind)
+	if err := e.writeConstraints(out, shape); err != nil {
+		return err
+	}
+	if shape.Key != nil {
+		fmt.Fprintf(out, ", Key: &shape%s", exported(shape.Key.Shape))
+	}
+	for _, element := range []*reference{shape.Member, shape.Value} {
+		if element != nil && !e.backEdges[edge{name, -1}] {
+			fmt.Fprintf(out, ", Elem: &shape%s", exported(element.Shape))
+		}
+	}
+	if len(shape.Members) > 0 {
+		e.writeMembers(out, name, shape)
+	}
+	out.WriteString("}\n")
+	return nil
+}
+
+func (e *emitter) writeConstraints(out *strings.Builder, shape *modelShape) error {
 	for _, limit := range []struct{ field, number string }{{"Min", shape.Min.String()}, {"Max", shape.Max.String()}} {
 		value, has, err := bound(limit.number)
 		if err != nil {
@@ -203,18 +222,6 @@ func (e *emitter) writeDescriptor(out *strings.Builder, name string) error {
 	if len(shape.Enum) > 0 {
 		fmt.Fprintf(out, ", Enum: %#v", shape.Enum)
 	}
-	if shape.Key != nil {
-		fmt.Fprintf(out, ", Key: &shape%s", exported(shape.Key.Shape))
-	}
-	for _, element := range []*reference{shape.Member, shape.Value} {
-		if element != nil && !e.backEdges[edge{name, -1}] {
-			fmt.Fprintf(out, ", Elem: &shape%s", exported(element.Shape))
-		}
-	}
-	if len(shape.Members) > 0 {
-		e.writeMembers(out, name, shape)
-	}
-	out.WriteString("}\n")
 	return nil
 }
 

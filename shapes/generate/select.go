@@ -151,7 +151,7 @@ var kinds = map[string]string{
 // stands in a list or map, where nothing can be absent and no pointer is due.
 func (s *selection) goType(name string, element bool) (string, error) {
 	shape := s.model.Shapes[name]
-	scalar := func(goType string) (string, error) {
+	optional := func(goType string) (string, error) {
 		if element {
 			return goType, nil
 		}
@@ -159,32 +159,29 @@ func (s *selection) goType(name string, element bool) (string, error) {
 	}
 	switch shape.Type {
 	case "structure":
-		return scalar(exported(name))
+		return optional(exported(name))
 	case "list":
 		inner, err := s.goType(shape.Member.Shape, true)
 		return "[]" + inner, err
 	case "map":
 		inner, err := s.goType(shape.Value.Shape, true)
 		return "map[string]" + inner, err
-	case "string", "character":
-		if len(shape.Enum) > 0 {
-			return scalar(exported(name))
-		}
-		return scalar("string")
-	case "integer":
-		return scalar("int32")
-	case "long":
-		return scalar("int64")
-	case "float", "double":
-		return scalar("float64")
-	case "boolean":
-		return scalar("bool")
-	case "timestamp":
-		return scalar("shapes.Timestamp")
 	case "blob":
 		return "[]byte", nil
 	}
-	return "", fmt.Errorf("%s: the generator knows no type %q", name, shape.Type)
+	goType, known := scalarTypes[shape.Type]
+	if !known {
+		return "", fmt.Errorf("%s: the generator knows no type %q", name, shape.Type)
+	}
+	if len(shape.Enum) > 0 {
+		goType = exported(name)
+	}
+	return optional(goType)
+}
+
+var scalarTypes = map[string]string{
+	"string": "string", "character": "string", "integer": "int32", "long": "int64",
+	"float": "float64", "double": "float64", "boolean": "bool", "timestamp": "shapes.Timestamp",
 }
 
 // exported is a name of the model as an exported Go name.
