@@ -1,0 +1,5 @@
+package s3
+
+import "github.com/gofiber/fiber/v3"
+
+func correctRequest(c fiber.Ctx) error { return c.Next() }
