@@ -141,6 +141,22 @@ func keys(n int) string {
 	return out.String()
 }
 
+func TestTextIsUnicode(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"Secret":"a\u00e9\n\"\/"}`:     "aé\n\"/",
+		`{"Secret":"\ud83d\ude00"}`:      "😀",
+		`{"Secret":"\ud83d"}`:            "\ufffd",
+		"{\"Secret\":\"a\xffb\"}":        "a\ufffdb",
+		"{\"Secret\":\"a\xffb\\u0000\"}": "a\ufffdb\x00",
+	} {
+		var value everythingType
+		if err := DecodeJSON([]byte(body), everything, &value); err != nil || Value(value.Secret) != want {
+			t.Errorf("%q is read as %q, %v", body, Value(value.Secret), err)
+		}
+	}
+}
+
 func TestValue(t *testing.T) {
 	t.Parallel()
 	if Value[string](nil) != "" || Value(new("x")) != "x" {

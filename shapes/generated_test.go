@@ -64,7 +64,7 @@ func TestPatternsMean(t *testing.T) {
 		{"sagemaker ArnOrName", []string{"a", "a-b", strings.Repeat("a", 63), "arn:aws:sagemaker:us-east-1:111122223333:algorithm/a-b"}, []string{"", "a-", "-a", strings.Repeat("a", 64), "arn:aws:sagemaker:us-east-1:111122223333:algorithm/a-"}},
 		{"sagemaker ModelPackageGroupArn", []string{"arn:aws:sagemaker:us-east-1:111122223333:model-package-group/g" + strings.Repeat("g", 1500)}, []string{"arn:aws:sagemaker:us-east-1:111122223333:model-package-group/", "arn:aws:sagemaker:us-east-1:111122223333:model-package-group/a b"}},
 		{"sagemaker RoleArn", []string{"arn:aws:iam::111122223333:role/r", "arn:aws-cn:iam::111122223333:role/a/b"}, []string{"arn:aws:iam::1:role/r", "xarn:aws:iam::111122223333:role/r"}},
-		{"sagemaker HyperParameterValue", []string{"", "\"a\" b", "é"}, []string{"a\nb", "a\rb", "a\u2028b"}},
+		{"sagemaker HyperParameterValue", []string{"", "\"a\" b", "é"}, []string{"a\nb", "a\rb", "a\u0085b", "a\u2028b", "a\u2029b"}},
 		{"sagemaker TrainingEnvironmentValue", []string{"", "a\nb"}, nil},
 		{"sagemaker S3Uri", []string{"s3://b", "s3://b/", "https://h/p"}, []string{"file:///a", "s3://", "s3://b/\n"}},
 		{"iam policyDocumentType", []string{"{\"a\": \"é\"}\n\t"}, []string{"", "\x00", "☃"}},

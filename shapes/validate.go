@@ -19,9 +19,9 @@ type ValidationError struct{ Violations []Violation }
 // Violation is one broken constraint.
 type Violation struct {
 	Path       string // "resourceConfig.instanceGroups.1.member.instanceCount"
-	Value      string // as AWS quotes it
+	Value      string // as AWS quotes it, *** in place of what is sensitive
 	Null       bool   // the value is absent
-	Secret     bool   // the value is sensitive and left out
+	Secret     bool   // the whole value is sensitive: the message leaves it out
 	Constraint string // "Member must not be null"
 }
 
@@ -111,11 +111,9 @@ func (c *checker) fail(shape *Shape, v reflect.Value, constraint string) {
 	if len(c.violations) >= maxViolations {
 		return
 	}
-	violation := Violation{Path: c.where(), Constraint: constraint, Secret: shape.Sensitive}
-	if !shape.Sensitive {
-		violation.Value = quote(shape, v)
-	}
-	c.violations = append(c.violations, violation)
+	c.violations = append(c.violations, Violation{
+		Path: c.where(), Value: quote(shape, v), Secret: shape.Sensitive, Constraint: constraint,
+	})
 }
 
 func (c *checker) structure(shape *Shape, v reflect.Value) {

@@ -26,7 +26,7 @@ func TestGolden(t *testing.T) {
 	if err := os.MkdirAll(filepath.Dir(stale), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(stale, nil, 0o644); err != nil {
+	if err := os.WriteFile(stale, []byte("package toy\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := generate(toyBotocore, "testdata/operations.txt", out); err != nil {
