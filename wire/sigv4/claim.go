@@ -21,18 +21,11 @@ type Scope struct {
 // header or its presigned query, without believing it: enough to choose the
 // service that will verify. ok is false when there is none or it is malformed.
 func ParseScope(r *http.Request) (scope Scope, ok bool) {
-	credential := ""
+	var credential string
 	if header := r.Header["Authorization"]; len(header) > 0 {
-		if !strings.HasPrefix(header[0], algorithm) {
+		var err error
+		if _, credential, err = parseAuthorization(header[0]); err != nil {
 			return Scope{}, false
-		}
-		_, rest, found := strings.Cut(header[0], "Credential=")
-		if !found {
-			return Scope{}, false
-		}
-		credential = rest
-		if end := strings.IndexAny(rest, ", "); end >= 0 {
-			credential = rest[:end]
 		}
 	} else {
 		credential = queryValue(r.URL.RawQuery, "X-Amz-Credential")
@@ -110,19 +103,25 @@ func readHeaderClaim(r *http.Request, authorization string) (claim, error) {
 	}
 	c.token = first(r.Header["X-Amz-Security-Token"])
 
-	var missing strings.Builder
+	if credential == "" || c.signature == "" || c.signedHeaders == "" || c.date == "" {
+		return claim{}, missingFromHeader(c, credential)
+	}
+	err = c.interpret(credential)
+	return c, err
+}
+
+// missingFromHeader names all that is missing at once, as AWS does.
+func missingFromHeader(c claim, credential string) error {
+	var missing []string
 	for _, part := range []struct{ name, value string }{{"Credential", credential}, {"Signature", c.signature}, {"SignedHeaders", c.signedHeaders}} {
 		if part.value == "" {
-			fmt.Fprintf(&missing, "Authorization header requires '%s' parameter. ", part.name)
+			missing = append(missing, "Authorization header requires '"+part.name+"' parameter.")
 		}
 	}
 	if c.date == "" {
-		missing.WriteString("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ")
+		missing = append(missing, "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
 	}
-	if missing.Len() > 0 {
-		return claim{}, malformed("%s", strings.TrimSuffix(missing.String(), " "))
-	}
-	return c, c.interpret(credential)
+	return malformed("%s", strings.Join(missing, " "))
 }
 
 // parseAuthorization splits "AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…,
@@ -167,16 +166,8 @@ func readQueryClaim(r *http.Request, name string) (claim, error) {
 		lifetime:      defaultLifetime,
 	}
 	credential := queryValue(query, "X-Amz-Credential")
-	var missing strings.Builder
-	for _, part := range []struct{ name, value string }{
-		{"X-Amz-Credential", credential}, {"X-Amz-Signature", c.signature}, {"X-Amz-SignedHeaders", c.signedHeaders}, {"X-Amz-Date", c.date},
-	} {
-		if part.value == "" {
-			fmt.Fprintf(&missing, "AWS query-string parameters must include '%s'. ", part.name)
-		}
-	}
-	if missing.Len() > 0 {
-		return claim{}, malformed("%sRe-examine the query-string parameters.", missing.String())
+	if credential == "" || c.signature == "" || c.signedHeaders == "" || c.date == "" {
+		return claim{}, missingFromQuery(c, credential)
 	}
 	if expires := queryValue(query, "X-Amz-Expires"); expires != "" {
 		seconds, err := strconv.ParseUint(expires, 10, 32)
@@ -188,7 +179,20 @@ func readQueryClaim(r *http.Request, name string) (claim, error) {
 		}
 		c.lifetime = time.Duration(seconds) * time.Second
 	}
-	return c, c.interpret(credential)
+	err := c.interpret(credential)
+	return c, err
+}
+
+func missingFromQuery(c claim, credential string) error {
+	var missing []string
+	for _, part := range []struct{ name, value string }{
+		{"X-Amz-Credential", credential}, {"X-Amz-Signature", c.signature}, {"X-Amz-SignedHeaders", c.signedHeaders}, {"X-Amz-Date", c.date},
+	} {
+		if part.value == "" {
+			missing = append(missing, "AWS query-string parameters must include '"+part.name+"'.")
+		}
+	}
+	return malformed("%s Re-examine the query-string parameters.", strings.Join(missing, " "))
 }
 
 // interpret fills in what follows from the credential and the date.

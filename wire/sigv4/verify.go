@@ -2,7 +2,6 @@ package sigv4
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
@@ -249,12 +248,9 @@ func (v *Verifier) compare(s *scratch, c *claim, secret string) error {
 	s.appendStringToSign(c.date, &c.scope)
 	want := mac(key[:], s.text[canonical:])
 
-	var got signingKey
-	n := 0
-	if len(c.signature) == hex.EncodedLen(len(got)) {
-		n, _ = hex.Decode(got[:], []byte(c.signature))
-	}
-	if n != len(got) || !hmac.Equal(got[:], want[:]) {
+	hex.Encode(s.hash[:], want[:])
+	s.arena = append(s.arena[:0], c.signature...)
+	if subtle.ConstantTimeCompare(s.arena, s.hash[:]) != 1 {
 		return &Failure{
 			Reason:       SignatureMismatch,
 			Message:      "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.",

@@ -1,0 +1,164 @@
+package awsjson_test
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stint-ml/stint/wire"
+	"github.com/stint-ml/stint/wire/awsjson"
+)
+
+func call(target, contentType string) *http.Request {
+	r := httptest.NewRequest(http.MethodPost, "/", nil)
+	if target != "" {
+		r.Header.Set("X-Amz-Target", target)
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	return r
+}
+
+func TestTarget(t *testing.T) {
+	t.Parallel()
+	for target, want := range map[string][2]string{
+		"SageMaker.CreateTrainingJob": {"SageMaker", "CreateTrainingJob"},
+		"Logs_20140328.PutLogEvents":  {"Logs_20140328", "PutLogEvents"},
+		"com.example.v1.Do":           {"com.example.v1", "Do"},
+		"":                            {},
+		"SageMaker":                   {},
+		"SageMaker.":                  {},
+		".CreateTrainingJob":          {},
+	} {
+		prefix, operation, ok := awsjson.Target(call(target, ""))
+		if got := [2]string{prefix, operation}; got != want || ok != (want[1] != "") {
+			t.Errorf("%q: %q, %v", target, got, ok)
+		}
+	}
+	twice := call("A.B", "")
+	twice.Header.Add("X-Amz-Target", "C.D")
+	if _, _, ok := awsjson.Target(twice); ok {
+		t.Error("two targets were accepted")
+	}
+}
+
+type input struct {
+	Name   *string                 `json:"Name"`
+	Count  *int32                  `json:"Count"`
+	Rate   *float64                `json:"Rate"`
+	Spot   *bool                   `json:"Spot"`
+	Tags   []struct{ Key *string } `json:"Tags"`
+	Params map[string]string       `json:"Params"`
+}
+
+func TestDecode(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		``:                           ``,
+		" \r\n\t":                    ``,
+		`{}`:                         ``,
+		`{"Unknown":[1,{"a":null}]}`: ``,
+		`{"Name":"n","Count":3,"Rate":0.5,"Spot":true,"Tags":[{"Key":"k"}],"Params":{"a":"b"}}`: ``,
+		`{"Name":null}`:                ``,
+		`[]`:                           `Start of structure or map not found where expected: the request body must be a JSON object.`,
+		`null`:                         `Start of structure or map not found where expected: the request body must be a JSON object.`,
+		`"x"`:                          `Start of structure or map not found where expected: the request body must be a JSON object.`,
+		`{"Name":3}`:                   `NUMBER_VALUE can not be converted to a String. Member: 'Name'`,
+		`{"Name":true}`:                `BOOLEAN_VALUE can not be converted to a String. Member: 'Name'`,
+		`{"Name":["a"]}`:               `Start of list found where not expected. Member: 'Name'`,
+		`{"Name":{"a":1}}`:             `Start of structure or map found where not expected. Member: 'Name'`,
+		`{"Count":"3"}`:                `STRING_VALUE can not be converted to an Integer. Member: 'Count'`,
+		`{"Count":3.5}`:                `NUMBER_VALUE can not be converted to an Integer. Member: 'Count'`,
+		`{"Count":99999999999}`:        `NUMBER_VALUE can not be converted to an Integer. Member: 'Count'`,
+		`{"Rate":"1"}`:                 `STRING_VALUE can not be converted to a Float. Member: 'Rate'`,
+		`{"Spot":"true"}`:              `STRING_VALUE can not be converted to a Boolean. Member: 'Spot'`,
+		`{"Tags":"k"}`:                 `STRING_VALUE can not be converted to a List. Member: 'Tags'`,
+		`{"Tags":[{"Key":1}]}`:         `NUMBER_VALUE can not be converted to a String. Member: 'Tags.Key'`,
+		`{"Params":"x"}`:               `STRING_VALUE can not be converted to a Structure or Map. Member: 'Params'`,
+		`{"Name":"n"`:                  `The request body is not valid JSON: unexpected end of JSON input at byte 11.`,
+		`{"Name":"n"} trailing`:        `The request body is not valid JSON: invalid character 't' after top-level value at byte 14.`,
+		"{\"Name\":\"\x00\"}":          `The request body is not valid JSON: invalid character '\x00' in string literal at byte 10.`,
+		strings.Repeat(`{"a":`, 20000): `The request body is not valid JSON: invalid character '{' exceeded max depth`,
+	} {
+		var in input
+		err := awsjson.Decode([]byte(body), &in)
+		var refused *wire.Error
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%.60s: %v", body, err)
+		case want == "":
+		case !errors.As(err, &refused) || refused.Code != "SerializationException" || refused.Status != 400 || !strings.HasPrefix(refused.Message, want):
+			t.Errorf("%.60s:\n got %v\nwant %s", body, err, want)
+		}
+	}
+}
+
+func TestWrite(t *testing.T) {
+	t.Parallel()
+	answer := httptest.NewRecorder()
+	if err := awsjson.Write(answer, call("S.O", "application/x-amz-json-1.0"), map[string]string{"Url": "s3://b/<k>?a&b"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := answer.Body.String(); got != `{"Url":"s3://b/<k>?a&b"}` || answer.Header().Get("Content-Type") != "application/x-amz-json-1.0" || answer.Header().Get("Content-Length") != "24" {
+		t.Errorf("got %q, %v", got, answer.Header())
+	}
+	answer = httptest.NewRecorder()
+	if err := awsjson.Write(answer, call("S.O", ""), struct{}{}); err != nil || answer.Body.String() != "{}" || answer.Header().Get("Content-Type") != "application/x-amz-json-1.1" {
+		t.Errorf("empty output: %q, %v, %v", answer.Body, answer.Header(), err)
+	}
+	answer = httptest.NewRecorder()
+	if err := awsjson.Write(answer, call("S.O", ""), nil); err != nil || answer.Code != 200 || answer.Body.Len() != 0 || answer.Header().Get("Content-Length") != "0" {
+		t.Errorf("no output: %q, %v, %v", answer.Body, answer.Header(), err)
+	}
+	answer = httptest.NewRecorder()
+	if err := awsjson.Write(answer, call("S.O", ""), map[string]float64{"x": math.NaN()}); err == nil || answer.Body.Len() != 0 || len(answer.Header()) != 0 {
+		t.Errorf("what cannot be encoded left %q, %v, %v", answer.Body, answer.Header(), err)
+	}
+}
+
+func TestWriteError(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fields map[string]any
+		want   string
+	}{
+		"plain":      {nil, `{"__type":"ResourceInUse","message":"<x> & y"}`},
+		"fields":     {map[string]any{"ResourceName": "x", "__type": "never"}, `{"ResourceName":"x","__type":"ResourceInUse","message":"<x> & y"}`},
+		"unwritable": {map[string]any{"Bad": make(chan int)}, `{"__type":"ResourceInUse","message":"<x> & y"}`},
+	} {
+		answer := httptest.NewRecorder()
+		awsjson.WriteError(answer, call("S.O", "application/x-amz-json-1.1"), &wire.Error{Status: 400, Code: "ResourceInUse", Message: "<x> & y", Fields: c.fields})
+		if got := answer.Body.String(); got != c.want || answer.Code != 400 || answer.Header().Get("x-amzn-ErrorType") != "ResourceInUse" || !json.Valid([]byte(got)) {
+			t.Errorf("%s: %d %s %v", name, answer.Code, got, answer.Header())
+		}
+	}
+}
+
+// Answers must not share memory through the pool of buffers.
+func TestAnswersDoNotMix(t *testing.T) {
+	t.Parallel()
+	done := make(chan string)
+	for i := range 8 {
+		go func() {
+			text := strings.Repeat(string(rune('a'+i)), 1000*(i+1))
+			for range 200 {
+				answer := httptest.NewRecorder()
+				if err := awsjson.Write(answer, call("S.O", ""), []string{text}); err != nil || answer.Body.String() != `["`+text+`"]` {
+					done <- "an answer was damaged"
+					return
+				}
+			}
+			done <- ""
+		}()
+	}
+	for range 8 {
+		if fault := <-done; fault != "" {
+			t.Error(fault)
+		}
+	}
+}
