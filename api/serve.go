@@ -1,0 +1,230 @@
+package api
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/stint-ml/stint/decide/authorize"
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
+	"github.com/stint-ml/stint/wire"
+	"github.com/stint-ml/stint/wire/awsjson"
+	"github.com/stint-ml/stint/wire/query"
+	"github.com/stint-ml/stint/wire/sigv4"
+)
+
+// exchange is one call on its way through the front door.
+type exchange struct {
+	door      *FrontDoor
+	w         http.ResponseWriter
+	r         *http.Request
+	service   *service
+	operation *operation // nil until found
+	json      bool       // else Query
+	call      Call
+}
+
+// serve answers one request to a service.
+func (f *FrontDoor) serve(w http.ResponseWriter, r *http.Request, s *service) {
+	x := &exchange{door: f, w: w, r: r, service: s}
+	_, _, targeted := awsjson.Target(r)
+	x.json = targeted || !slices.Contains(s.Model.Protocols, "query")
+	out, err := x.answer()
+	if err == nil {
+		err = x.write(out)
+	}
+	if err != nil {
+		x.refuse(err)
+	}
+	if f.Log.Enabled(r.Context(), slog.LevelDebug) {
+		f.Log.DebugContext(r.Context(), "call", "request_id", wire.RequestID(r.Context()), "service", s.Model.Name, "operation", x.call.Operation,
+			"principal", x.call.Principal.ARN, "peer", r.RemoteAddr, "duration", f.Clock.Now().Sub(x.call.Now), "error", err)
+	}
+}
+
+// answer takes a request from its bytes to the handler's answer.
+func (x *exchange) answer() (any, error) {
+	ctx := x.r.Context()
+	x.call = Call{
+		Site: x.door.Site, RequestID: wire.RequestID(ctx), Now: x.door.Clock.Now().UTC().Truncate(time.Microsecond),
+		SourceIP: peerIP(x.r), Secure: x.r.TLS != nil, identities: x.door.Identities,
+	}
+	// 1. Read the body within its bounds.
+	body, err := wire.ReadBody(x.r, x.service.maxBody)
+	if err != nil {
+		return nil, err
+	}
+	// 2. Find out who calls.
+	if err := x.authenticate(body); err != nil {
+		return nil, err
+	}
+	// 3. Find the operation, decode its input and check it.
+	if body, err = x.inflate(body); err != nil {
+		return nil, err
+	}
+	in, err := x.decode(body)
+	if err != nil {
+		return nil, err
+	}
+	// 4. Ask whether the caller may.
+	if err := x.authorize(ctx, in); err != nil {
+		return nil, err
+	}
+	// 5. Do it.
+	return x.operation.Handle(ctx, &x.call, in)
+}
+
+func (x *exchange) authenticate(body []byte) error {
+	caller, err := x.door.verifier.Verify(x.r, body, sigv4.Expect{Service: x.service.Model.SigningName, Regions: x.service.regions})
+	if err != nil {
+		var refused *sigv4.Failure
+		if errors.As(err, &refused) && refused.StringToSign != "" {
+			x.door.Log.DebugContext(x.r.Context(), "signature mismatch", "request_id", x.call.RequestID, "canonical", refused.Canonical, "string_to_sign", refused.StringToSign)
+		}
+		return err
+	}
+	x.call.Principal = *caller.Owner.(*platform.Principal)
+	return nil
+}
+
+// secret finds what the verifier needs of an access key.
+func (f *FrontDoor) secret(ctx context.Context, accessKeyID string) (sigv4.Secret, error) {
+	c, principal, err := f.Identities.identify(ctx, accessKeyID)
+	if platform.Is(err, platform.NotFound) {
+		return sigv4.Secret{}, sigv4.ErrUnknownKey
+	}
+	if err != nil {
+		return sigv4.Secret{}, err
+	}
+	return sigv4.Secret{Key: c.secret, SessionToken: c.token, Expires: c.expires, Owner: &principal}, nil
+}
+
+// inflate unpacks a compressed body, as SDKs send large metric batches; what comes out is bounded as what came in.
+func (x *exchange) inflate(body []byte) ([]byte, error) {
+	encoding := x.r.Header.Get("Content-Encoding")
+	if encoding == "" || encoding == "identity" || encoding == "aws-chunked" {
+		return body, nil
+	}
+	bad := func(message string) error {
+		return &shapes.SerializationError{Message: message}
+	}
+	if encoding != "gzip" {
+		return nil, bad("The content encoding " + encoding + " is not supported.")
+	}
+	unpacker, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, bad("The request body is not gzip data.")
+	}
+	inflated, err := io.ReadAll(io.LimitReader(unpacker, x.service.maxBody+1))
+	if err != nil {
+		return nil, bad("The request body is not gzip data.")
+	}
+	if int64(len(inflated)) > x.service.maxBody {
+		return nil, &wire.Error{Status: http.StatusRequestEntityTooLarge, Code: "RequestEntityTooLarge", Message: "The request body is too large when unpacked."}
+	}
+	return inflated, nil
+}
+
+// decode finds the operation and gives its validated input.
+func (x *exchange) decode(body []byte) (any, error) {
+	var form *query.Request
+	if x.json {
+		prefix, name, targeted := awsjson.Target(x.r)
+		if !targeted { // a REST operation
+			return nil, unsupported("Operation " + x.r.Method + " " + x.r.URL.Path)
+		}
+		if prefix != x.service.Model.TargetPrefix {
+			return nil, unsupported("Operation " + prefix + "." + name)
+		}
+		x.call.Operation = name
+	} else {
+		var err error
+		if form, err = query.Parse(x.r, body); err != nil {
+			return nil, err
+		}
+		x.call.Operation = form.Action
+	}
+	x.operation = x.service.operations[x.call.Operation]
+	if x.operation == nil {
+		return nil, unsupported("Operation " + x.call.Operation)
+	}
+	model := x.operation.model
+	if model.Input == nil {
+		return nil, nil
+	}
+	in := model.NewInput()
+	if x.json {
+		if err := shapes.DecodeJSON(body, model.Input, in); err != nil {
+			return nil, err
+		}
+	} else if err := form.Decode(in); err != nil {
+		return nil, err
+	}
+	return in, shapes.Validate(model.Input, in)
+}
+
+// everything stands for the resources of an operation that names none.
+var everything = []platform.ARN{"*"}
+
+func (x *exchange) authorize(ctx context.Context, in any) error {
+	o, p := x.operation, &x.call.Principal
+	if o.Action == "" || p.Kind == platform.RootPrincipal && p.Boundary == "" {
+		return nil
+	}
+	g, err := x.door.Identities.grounds(p)
+	if err != nil {
+		return err
+	}
+	resources := everything
+	if o.Resources != nil {
+		resources = o.Resources(&x.call, in)
+	}
+	request := authorize.Request{Principal: p.ARN, Action: o.Action}
+	if g.contextual {
+		if request.Context, err = x.call.conditions(ctx, nil); err != nil {
+			return err
+		}
+	}
+	for _, resource := range resources {
+		request.Resource = resource
+		if err := refusal(p, o.Action, resource, authorize.Evaluate(&request, g.identity, nil, g.session)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x *exchange) write(out any) error {
+	if x.json {
+		return awsjson.Write(x.w, x.r, out)
+	}
+	return query.Write(x.w, x.r, x.service.Model.XMLNamespace, x.operation.name, out)
+}
+
+// refuse answers an error, and logs it when it is ours.
+func (x *exchange) refuse(err error) {
+	e, internal := render(x.service.Service, x.operation, err)
+	if ctx := x.r.Context(); internal && !gone(ctx, err) {
+		x.door.Log.ErrorContext(ctx, "call failed", "request_id", x.call.RequestID, "service", x.service.Model.Name, "operation", x.call.Operation, "error", err)
+	}
+	if x.json {
+		awsjson.WriteError(x.w, x.r, e)
+		return
+	}
+	query.WriteError(x.w, x.r, x.service.Model.XMLNamespace, e)
+}
+
+// dialect is the family of signature errors that a service speaks.
+func (s *Service) dialect() sigv4.Dialect {
+	if s.Words == IAMWords {
+		return sigv4.Query
+	}
+	return sigv4.JSON
+}
