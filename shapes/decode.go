@@ -115,15 +115,36 @@ func (r *reader) next() bool {
 }
 
 // text takes a string.
-func (r *reader) text() string {
-	raw := r.rawString()
+func (r *reader) text() string { return unquote(r.rawString()) }
+
+// unquote reads a string with its quotes. Most have no escapes, and most of the
+// others are JSON inside JSON: SDK 2.x quotes every hyperparameter.
+func unquote(raw []byte) string {
 	inner := raw[1 : len(raw)-1]
-	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+	escape := bytes.IndexByte(inner, '\\')
+	if !utf8.Valid(inner) {
+		return unquoteSlowly(raw)
+	}
+	if escape < 0 {
 		return string(inner)
 	}
+	out := make([]byte, 0, len(inner))
+	for escape >= 0 {
+		if c := inner[escape+1]; c != '"' && c != '\\' && c != '/' {
+			return unquoteSlowly(raw)
+		}
+		out = append(append(out, inner[:escape]...), inner[escape+1])
+		inner = inner[escape+2:]
+		escape = bytes.IndexByte(inner, '\\')
+	}
+	return string(append(out, inner...))
+}
+
+// unquoteSlowly knows every escape, and what to put for invalid UTF-8.
+func unquoteSlowly(raw []byte) string {
 	var s string
-	if json.Unmarshal(raw, &s) != nil { // cannot be: the whole body is valid
-		return string(inner)
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return string(raw) // cannot be: the whole body is valid
 	}
 	return s
 }
@@ -141,12 +162,12 @@ func (r *reader) rawString() []byte {
 	return r.data[start:r.at]
 }
 
-// key takes an object's key and the colon.
-func (r *reader) key() string {
-	name := r.text()
+// key takes an object's key, with its quotes, and the colon.
+func (r *reader) key() []byte {
+	raw := r.rawString()
 	r.peek()
 	r.at++
-	return name
+	return raw
 }
 
 // literal takes a number, true, false or null.
@@ -203,14 +224,13 @@ func (r *reader) structure(shape *Shape, v reflect.Value) error {
 		return err
 	}
 	for r.next() {
-		name := r.key()
-		i := memberIndex(shape, name)
-		if i < 0 {
+		member := memberIndex(shape, r.key())
+		if member < 0 {
 			r.skip()
 			continue
 		}
-		if err := r.member(shape.Members[i].Shape, v.Field(i)); err != nil {
-			return inPath(err, name)
+		if err := r.member(shape.Members[member].Shape, v.Field(member)); err != nil {
+			return inPath(err, shape.Members[member].Name)
 		}
 	}
 	return nil
@@ -218,9 +238,13 @@ func (r *reader) structure(shape *Shape, v reflect.Value) error {
 
 // memberIndex is a linear search: shapes are small, and comparing strings of
 // different lengths costs nothing.
-func memberIndex(shape *Shape, name string) int {
+func memberIndex(shape *Shape, key []byte) int {
+	name := key[1 : len(key)-1]
+	if bytes.IndexByte(name, '\\') >= 0 {
+		name = []byte(unquote(key))
+	}
 	for i := range shape.Members {
-		if shape.Members[i].Name == name {
+		if shape.Members[i].Name == string(name) {
 			return i
 		}
 	}
@@ -313,7 +337,7 @@ func (r *reader) mapping(shape *Shape, v reflect.Value) error {
 	v.Set(reflect.MakeMap(v.Type()))
 	texts, plain := v.Interface().(map[string]string)
 	for r.next() {
-		key := r.key()
+		key := unquote(r.key())
 		if r.null() {
 			return (&SerializationError{Message: nullElement}).in(key)
 		}

@@ -120,14 +120,15 @@ func (c *checker) structure(shape *Shape, v reflect.Value) {
 	set := 0
 	for i := range shape.Members {
 		member, field := &shape.Members[i], v.Field(i)
-		c.enter(step{member: member.Name})
-		switch {
-		case !absent(field):
-			set++
-			c.value(member.Shape, reflect.Indirect(field))
-		case member.Required:
-			c.missing()
+		if absent(field) {
+			if member.Required {
+				c.missing(member.Name)
+			}
+			continue
 		}
+		set++
+		c.enter(step{member: member.Name})
+		c.value(member.Shape, reflect.Indirect(field))
 		c.leave()
 	}
 	if shape.Kind == KindUnion && set != 1 {
@@ -135,10 +136,13 @@ func (c *checker) structure(shape *Shape, v reflect.Value) {
 	}
 }
 
-func (c *checker) missing() {
-	if len(c.violations) < maxViolations {
-		c.violations = append(c.violations, Violation{Path: c.where(), Null: true, Constraint: "Member must not be null"})
+func (c *checker) missing(member string) {
+	if len(c.violations) >= maxViolations {
+		return
 	}
+	c.enter(step{member: member})
+	c.violations = append(c.violations, Violation{Path: c.where(), Null: true, Constraint: "Member must not be null"})
+	c.leave()
 }
 
 // absent: every field of a generated struct can be nil.
