@@ -52,6 +52,7 @@ type Statement struct {
 // Line is one attempt on the statement.
 type Line struct {
 	platform.LedgerEntry
+	Start    time.Time
 	Open     bool
 	OnDemand platform.Money
 }
@@ -63,14 +64,14 @@ func State(entries []platform.LedgerEntry, now time.Time) (Statement, error) {
 	for _, e := range entries {
 		if e.Event == platform.LineOpened {
 			at[e.Line] = len(s.Lines)
-			s.Lines = append(s.Lines, Line{LedgerEntry: Close(e, now), Open: true})
+			s.Lines = append(s.Lines, Line{LedgerEntry: Close(e, now), Start: e.At, Open: true})
 			continue
 		}
 		i, ok := at[e.Line]
 		if !ok {
 			return s, platform.Errorf(platform.Internal, string(e.Resource), "ledger line %s is closed but was never opened", e.Line)
 		}
-		s.Lines[i] = Line{LedgerEntry: e}
+		s.Lines[i] = Line{LedgerEntry: e, Start: s.Lines[i].Start}
 	}
 	for i := range s.Lines {
 		l := &s.Lines[i]

@@ -1,0 +1,118 @@
+// Package cost is Stint's own service for what AWS has no call for: the bill of one resource, exact to the second, straight
+// from the ledger. It speaks AWS JSON and is signed and authorized like any other (stint:GetCost), so that any AWS SDK's
+// signer can call it. The AWS cost APIs are other services and live beside it.
+package cost
+
+import (
+	"context"
+
+	"github.com/stint-ml/stint/api"
+	"github.com/stint-ml/stint/decide/bill"
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
+)
+
+// GetCostRequest names the resource.
+type GetCostRequest struct {
+	ResourceArn *string `json:"ResourceArn,omitzero"`
+}
+
+// GetCostResponse is the resource's statement. Amounts are decimal strings of the currency's unit, exact to nine decimals.
+type GetCostResponse struct {
+	ResourceArn     string     `json:"ResourceArn"`
+	Lines           []CostLine `json:"Lines"`
+	Seconds         int64      `json:"Seconds"`         // Σ of the lines' seconds
+	BillableSeconds int64      `json:"BillableSeconds"` // each line's seconds × price paid ÷ on-demand price
+	Total           Amount     `json:"Total"`
+	OnDemandTotal   Amount     `json:"OnDemandTotal"` // the same seconds at list price
+	Running         bool       `json:"Running"`       // a line is open: the figures are as of now
+}
+
+// CostLine is one attempt.
+type CostLine struct {
+	Attempt      int               `json:"Attempt"`
+	InstanceType string            `json:"InstanceType"`
+	Count        int64             `json:"Count"`
+	Purchase     string            `json:"Purchase"`
+	HourlyRate   Amount            `json:"HourlyRate"`
+	Start        *shapes.Timestamp `json:"Start"`
+	End          *shapes.Timestamp `json:"End,omitzero"`
+	Seconds      int64             `json:"Seconds"`
+	Cost         Amount            `json:"Cost"`
+}
+
+// Amount is money on the wire.
+type Amount struct {
+	Amount   string `json:"Amount"`
+	Currency string `json:"Currency"`
+}
+
+var (
+	arnShape     = shapes.Shape{Name: "ResourceArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true}
+	requestShape = shapes.Shape{Name: "GetCostRequest", Kind: shapes.KindStructure, Members: []shapes.Member{{Name: "ResourceArn", Shape: &arnShape, Required: true}}}
+	model        = shapes.Service{
+		Name: "stint", Protocols: []string{"json"}, JSONVersion: "1.1", TargetPrefix: "Stint", SigningName: "stint",
+		Operations: []shapes.Operation{{
+			Name: "GetCost", Input: &requestShape, NewInput: func() any { return new(GetCostRequest) },
+			Output: &shapes.Shape{Name: "GetCostResponse", Kind: shapes.KindStructure}, NewOutput: func() any { return new(GetCostResponse) },
+		}},
+	}
+)
+
+// New makes the service.
+func New(store platform.Store) *api.Service {
+	return &api.Service{
+		Model: &model,
+		Operations: map[string]api.Operation{"GetCost": {
+			Action:    "stint:GetCost",
+			Resources: api.On(func(_ *api.Call, in *GetCostRequest) platform.ARN { return platform.ARN(*in.ResourceArn) }),
+			Handle: api.Handle(func(ctx context.Context, call *api.Call, in *GetCostRequest) (*GetCostResponse, error) {
+				return statement(ctx, store, call, platform.ARN(*in.ResourceArn))
+			}),
+		}},
+	}
+}
+
+func statement(ctx context.Context, store platform.Store, call *api.Call, arn platform.ARN) (*GetCostResponse, error) {
+	entries, err := store.Ledger(ctx, platform.LedgerQuery{Resource: arn})
+	if err != nil {
+		return nil, err
+	}
+	if len(entries) == 0 {
+		if err := exists(ctx, store, arn); err != nil {
+			return nil, err
+		}
+	}
+	s, err := bill.State(entries, call.Now)
+	if err != nil {
+		return nil, err
+	}
+	out := &GetCostResponse{
+		ResourceArn: string(arn), Lines: []CostLine{}, Seconds: int64(s.Seconds), BillableSeconds: int64(s.Billable),
+		Total: amount(s.Total), OnDemandTotal: amount(s.OnDemand), Running: s.Open,
+	}
+	for _, l := range s.Lines {
+		line := CostLine{
+			Attempt: l.Attempt, InstanceType: string(l.InstanceType), Count: l.Count, Purchase: string(l.Purchase),
+			HourlyRate: amount(platform.Money(l.Rate)), Start: shapes.NewTimestamp(l.Start), Seconds: l.Seconds, Cost: amount(l.Amount),
+		}
+		if !l.Open {
+			line.End = shapes.NewTimestamp(l.At)
+		}
+		out.Lines = append(out.Lines, line)
+	}
+	return out, nil
+}
+
+// exists tells a resource that has cost nothing yet from one that is not there.
+func exists(ctx context.Context, store platform.Store, arn platform.ARN) error {
+	_, err := store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: arn.ResourceName()})
+	if platform.Is(err, platform.NotFound) {
+		return platform.Errorf(platform.NotFound, string(arn), "nothing named %s has ever cost anything", arn)
+	}
+	return err
+}
+
+func amount(m platform.Money) Amount {
+	return Amount{Amount: platform.Money{Nanos: m.Nanos}.String(), Currency: string(m.Currency)}
+}
