@@ -1,0 +1,237 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes/sagemaker"
+)
+
+// User is the owner of the user's process and of its files.
+type User struct{ UID, GID int }
+
+// Memory is what the kernel tells of the job's memory. The zero value means that it tells nothing.
+type Memory struct {
+	LimitBytes int64 // 0 = no limit
+	OOMKills   int64 // processes of the job killed because the limit was reached
+}
+
+// Config is what Run needs. Link, Blobs, Dir, Root and Token must be set.
+type Config struct {
+	Link  platform.AgentLink
+	Blobs func(endpoint string, s platform.Session, region string) platform.Blobs
+	Token string
+
+	Dir     string // the agent's own folder, closed to the user's code; it holds the spool
+	Root    string // /opt/ml
+	Outside string // Root as the machine names it, for Outcome.Kept; empty: the same
+	Shim    string // path of the script-mode program, for {shim} in a runtime's entry
+
+	User   *User                       // of the user's process; nil: the agent's own
+	Reveal func(paths ...string) error // makes files of the runtime visible to the user's process; nil: all are
+	Memory func() Memory               // nil: nothing is known
+	Notes  []string                    // what the job's owner should know of this machine, reported as warnings
+
+	SpoolLimit int64          // bytes of undelivered reports at which the user's output is held back; 0 = 1 GiB
+	Patience   time.Duration  // how long an object store that is away is waited for; 0 = 10 minutes
+	Clock      platform.Clock // nil: the machine's
+	Log        *slog.Logger   // nil: none
+}
+
+// The reasons for which work is broken off.
+var (
+	errStop   = errors.New("the job was asked to stop")
+	errMaxRun = errors.New("the job reached its longest run time")
+	errGone   = errors.New("the control plane does not want this agent any more")
+)
+
+// agent is one run.
+type agent struct {
+	Config
+	spool *spool
+	post  *post
+	job   platform.Assignment
+	spec  sagemaker.CreateTrainingJobRequest
+	store *store
+}
+
+// Run does one assignment from beginning to end. The end of ctx is a request to stop in order, as Ack.Stop is. Run returns
+// once its outcome has been acknowledged or nobody wants it any more; an error means that it could not even begin.
+func Run(ctx context.Context, cfg Config) error {
+	a, err := open(cfg)
+	if err != nil {
+		return err
+	}
+	defer a.spool.close()
+	// life ends when the agent is not wanted any more, work also when the job is to stop.
+	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	work, stop := context.WithCancelCause(life)
+	defer stop(nil)
+	defer context.AfterFunc(ctx, func() { stop(errStop) })()
+
+	// 1. Take the assignment.
+	err = a.takeAssignment(work)
+	if platform.Is(err, platform.Denied) {
+		return err
+	}
+	// From here on everything reported is written down first and delivered in order; answers bring stop and gone.
+	a.post = &post{link: a.Link, token: a.Token, spool: a.spool, log: a.Log, stop: func() { stop(errStop) }, gone: func() { end(errGone) }}
+	posted := make(chan struct{})
+	go func() {
+		defer close(posted)
+		a.post.run(life)
+	}()
+	for _, note := range a.Notes {
+		a.warn(note)
+	}
+	// 2 to 8. Do it.
+	outcome := a.outcomeOf(work, err)
+	if err == nil {
+		outcome = a.perform(work, life)
+	}
+	// 9. Report the outcome, until it is acknowledged.
+	if life.Err() == nil {
+		seq, err := a.spool.append(life, platform.Report{At: a.Clock.Now(), Outcome: &outcome}, durable)
+		if err == nil {
+			a.spool.waitAcked(life, seq)
+		}
+		a.Log.Info("the job has ended", "outcome", outcome.Kind, "reason", outcome.Reason)
+	}
+	end(nil)
+	<-posted
+	return nil
+}
+
+func open(cfg Config) (*agent, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = platform.SystemClock{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.SpoolLimit == 0 {
+		cfg.SpoolLimit = 1 << 30
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 10 * time.Minute
+	}
+	if cfg.Outside == "" {
+		cfg.Outside = cfg.Root
+	}
+	if cfg.Memory == nil {
+		cfg.Memory = func() Memory { return Memory{} }
+	}
+	s, err := openSpool(filepath.Join(cfg.Dir, spoolFolder), cfg.SpoolLimit)
+	if err != nil {
+		return nil, err
+	}
+	return &agent{Config: cfg, spool: s}, nil
+}
+
+// takeAssignment asks for the assignment until there is one; only Denied and a request to stop end it.
+func (a *agent) takeAssignment(work context.Context) error {
+	pause := firstPause
+	for {
+		job, err := a.Link.Assignment(work, a.Token)
+		if err == nil {
+			a.job = job
+			break
+		}
+		if platform.Is(err, platform.Denied) {
+			return err
+		}
+		if work.Err() != nil {
+			return context.Cause(work)
+		}
+		a.Log.Warn("no assignment yet", "error", err)
+		wait(work, a.Clock, pause)
+		pause = min(2*pause, longestPause)
+	}
+	if err := decodeSpec(a.job.Spec, &a.spec); err != nil {
+		return err
+	}
+	a.store = newStore(a.Config, a.job)
+	return nil
+}
+
+// perform does steps 2 to 8 and tells how it went.
+func (a *agent) perform(work, life context.Context) platform.Outcome {
+	// 2. Say so, and lay out /opt/ml.
+	a.enter(platform.PhaseDownloading, "")
+	if err := a.layOut(); err != nil {
+		return a.outcomeOf(work, err)
+	}
+	// 3. Fetch the inputs and the source.
+	if err := a.fetch(work); err != nil {
+		return a.outcomeOf(work, err)
+	}
+	// 4. Start the user's command.
+	process, err := a.start(work)
+	if err != nil {
+		return a.outcomeOf(work, err)
+	}
+	a.enter(platform.PhaseTraining, "")
+	// 5 and 6. Ship its log until it has ended.
+	log := a.ship(life, process)
+	why := a.watch(work, life, process)
+	tail := log.wait()
+	if life.Err() != nil {
+		return platform.Outcome{}
+	}
+	// 7. Judge its end.
+	outcome := a.judge(process, why, tail)
+	// 8. Upload what it made.
+	return a.upload(life, outcome)
+}
+
+// enter reports a phase; an empty message leaves the words to the control plane.
+func (a *agent) enter(p platform.Phase, message string) {
+	a.report(platform.Report{Phase: p, Message: message})
+}
+
+// warn reports something that the job's owner should know.
+func (a *agent) warn(message string) {
+	a.Log.Warn(message)
+	a.report(platform.Report{Message: message})
+}
+
+// report writes a small report down. It does not wait for room: these reports are few, and losing one means that the disk
+// is broken, which the log of the agent tells.
+func (a *agent) report(r platform.Report) {
+	r.At = a.Clock.Now()
+	if _, err := a.spool.append(context.Background(), r, brief); err != nil {
+		a.Log.Error("a report could not be written down", "error", err)
+	}
+}
+
+// wait sleeps for d or until ctx ends.
+func wait(ctx context.Context, clock platform.Clock, d time.Duration) {
+	fired, stop := clock.After(d)
+	defer stop()
+	select {
+	case <-fired:
+	case <-ctx.Done():
+	}
+}
+
+// owned makes a folder that belongs to the user's process.
+func (a *agent) owned(path string) error {
+	if err := os.MkdirAll(path, 0o755); err != nil {
+		return diskError(path, err)
+	}
+	return a.own(path)
+}
+
+// own gives a file or folder to the user's process.
+func (a *agent) own(path string) error {
+	if a.User == nil {
+		return nil
+	}
+	return diskError(path, os.Lchown(path, a.User.UID, a.User.GID))
+}

@@ -1,0 +1,192 @@
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// systemPath is where programs are looked for after the runtime's own folder.
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// command is what is to be run.
+type command struct {
+	path string // of the program
+	args []string
+	env  []string
+	dir  string
+}
+
+// command works out the user's command: the request's own, or the runtime's entry.
+func (a *agent) command() (command, error) {
+	algorithm, runtime := a.spec.AlgorithmSpecification, a.job.Runtime
+	words := slices.Concat(algorithm.ContainerEntrypoint, algorithm.ContainerArguments)
+	if len(algorithm.ContainerEntrypoint) == 0 {
+		words = slices.Concat(runtime.Entry, algorithm.ContainerArguments)
+	}
+	if len(words) == 0 {
+		return command{}, clientError(runtime.Name, "runtime %q has no entry; give the job a ContainerEntrypoint, or the runtime an entry", runtime.Name)
+	}
+	if a.Reveal != nil {
+		if err := a.Reveal(a.runtimeFiles()...); err != nil {
+			return command{}, err
+		}
+	}
+	path, err := a.searchPath()
+	if err != nil {
+		return command{}, err
+	}
+	words = slices.Clone(words)
+	for i, word := range words {
+		words[i] = strings.NewReplacer("{python}", runtime.Interpreter, "{shim}", a.Shim).Replace(word)
+	}
+	c := command{args: words, dir: "/"}
+	if info, err := os.Stat(filepath.Join(a.Root, codeFolder)); err == nil && info.IsDir() {
+		c.dir = filepath.Join(a.Root, codeFolder)
+	}
+	if c.path, err = findProgram(words[0], path, c.dir); err != nil {
+		return command{}, err
+	}
+	c.env = a.environment(path)
+	return c, nil
+}
+
+// runtimeFiles are the files that the operator's table names for this runtime. What the request names is not among them: it
+// sees no more of the machine than its user may.
+func (a *agent) runtimeFiles() []string {
+	var files []string
+	for _, word := range append([]string{a.job.Runtime.Interpreter, a.Shim}, a.job.Runtime.Entry...) {
+		if filepath.IsAbs(word) {
+			files = append(files, word)
+		}
+	}
+	return files
+}
+
+// searchPath is the PATH of the user's process, by which python, python3 and pip are the runtime's. An interpreter that has
+// not all of its names in its folder gets them in a folder of links before it.
+func (a *agent) searchPath() (string, error) {
+	interpreter := a.job.Runtime.Interpreter
+	if interpreter == "" {
+		return systemPath, nil
+	}
+	path := filepath.Dir(interpreter) + ":" + systemPath
+	links := filepath.Join(a.Root, homeFolder, ".runtime", "bin")
+	linked := false
+	for _, name := range []string{"python", "python3"} {
+		if same(filepath.Join(filepath.Dir(interpreter), name), interpreter) {
+			continue
+		}
+		if err := a.owned(filepath.Dir(links)); err != nil {
+			return "", err
+		}
+		if err := a.owned(links); err != nil {
+			return "", err
+		}
+		if err := os.Symlink(interpreter, filepath.Join(links, name)); err != nil {
+			return "", diskError(links, err)
+		}
+		linked = true
+	}
+	if linked {
+		path = links + ":" + path
+	}
+	return path, nil
+}
+
+// same reports whether two paths lead to one file.
+func same(x, y string) bool {
+	xi, err := os.Stat(x)
+	if err != nil {
+		return false
+	}
+	yi, err := os.Stat(y)
+	return err == nil && os.SameFile(xi, yi)
+}
+
+// findProgram finds an executable as a shell would in dir with the given PATH.
+func findProgram(name, path, dir string) (string, error) {
+	candidates := []string{name}
+	if !strings.Contains(name, "/") {
+		candidates = nil
+		for _, folder := range filepath.SplitList(path) {
+			candidates = append(candidates, filepath.Join(folder, name))
+		}
+	}
+	for _, c := range candidates {
+		if !filepath.IsAbs(c) {
+			c = filepath.Join(dir, c)
+		}
+		if info, err := os.Stat(c); err == nil && !info.IsDir() && info.Mode()&0o111 != 0 {
+			return c, nil
+		}
+	}
+	if len(candidates) == 1 {
+		return "", clientError(name, "the training command %q does not exist or cannot be executed", name)
+	}
+	return "", clientError(name, "the training command %q was not found in %s", name, path)
+}
+
+// environment is all that the user's process gets: nothing of the agent's own leaks into it. What comes later wins.
+func (a *agent) environment(path string) []string {
+	job := a.job
+	home := filepath.Join(a.Root, homeFolder)
+	layers := []map[string]string{{
+		"PATH": path, "HOME": home, "TMPDIR": "/tmp", "LANG": "C.UTF-8",
+		"TRAINING_JOB_NAME": job.Name, "TRAINING_JOB_ARN": string(job.ARN),
+		"CURRENT_HOST": job.Host, "SM_CURRENT_HOST": job.Host, "STINT_NUM_CPUS": strconv.Itoa(job.CPUs),
+		"AWS_REGION": job.Site.Region, "AWS_DEFAULT_REGION": job.Site.Region, "SAGEMAKER_REGION": job.Site.Region,
+		"AWS_ENDPOINT_URL": job.Endpoint, "AWS_ENDPOINT_URL_S3": job.S3, "S3_ENDPOINT_URL": job.S3,
+		"AWS_ACCESS_KEY_ID": job.Session.ID, "AWS_SECRET_ACCESS_KEY": job.Session.Secret, "AWS_SESSION_TOKEN": job.Session.Token,
+	}, job.Runtime.Env, a.spec.Environment}
+	if job.Runtime.Interpreter != "" {
+		layers[0]["PYTHONUNBUFFERED"] = "1" // the log is to be live
+	}
+	merged := map[string]string{}
+	for _, layer := range layers {
+		for name, value := range layer {
+			merged[name] = value
+		}
+	}
+	var env []string
+	for name, value := range merged {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	return env
+}
+
+// startError says why a program could not be started, naming what bars the way to it.
+func (a *agent) startError(c command, err error) error {
+	if err == syscall.EACCES || os.IsPermission(err) {
+		if barrier := a.barrier(c.path); barrier != "" {
+			return clientError(c.path, "the training command %s cannot be started: user %d may not enter %s; install the runtime where every user can read it", c.path, a.User.UID, barrier)
+		}
+	}
+	return clientError(c.path, "the training command %s cannot be started: %w", strings.Join(c.args, " "), err)
+}
+
+// barrier finds the first folder on the way to path that the user's process may not enter.
+func (a *agent) barrier(path string) string {
+	if a.User == nil {
+		return ""
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	barrier := ""
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err == nil && info.Mode()&0o001 == 0 {
+			if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != a.User.UID {
+				barrier = dir
+			}
+		}
+		if dir == "/" {
+			return barrier
+		}
+	}
+}
