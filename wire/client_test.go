@@ -3,7 +3,6 @@ package wire_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -20,62 +19,39 @@ import (
 	"github.com/stint-ml/stint/wire/sigv4"
 )
 
+const stsNamespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+
+func lookup(_ context.Context, id string) (sigv4.Secret, error) {
+	if id != "AKIATEST" {
+		return sigv4.Secret{}, sigv4.ErrUnknownKey
+	}
+	return sigv4.Secret{Key: "secret", Owner: "alice"}, nil
+}
+
+func renderQuery(w http.ResponseWriter, r *http.Request, e *wire.Error) {
+	query.WriteError(w, r, stsNamespace, e)
+}
+
 // stsServer is the smallest service made of this package's parts: the order of
-// the layers is the one that the real front door keeps.
+// the layers is the one that a real front door keeps.
 func stsServer(t *testing.T) string {
 	t.Helper()
-	const namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
-	verifier := sigv4.NewVerifier(time.Now, func(_ context.Context, id string) (sigv4.Secret, error) {
-		if id != "AKIATEST" {
-			return sigv4.Secret{}, sigv4.ErrUnknownKey
-		}
-		return sigv4.Secret{Key: "secret", Owner: "alice"}, nil
-	})
-	render := func(w http.ResponseWriter, r *http.Request, e *wire.Error) { query.WriteError(w, r, namespace, e) }
-	handle := func(w http.ResponseWriter, r *http.Request) error {
-		body, err := wire.ReadBody(r, 4096)
-		if err != nil {
-			return err
-		}
-		caller, err := verifier.Verify(r, body, sigv4.Expect{Service: "sts"})
-		if failure := (*sigv4.Failure)(nil); errors.As(err, &failure) {
-			return failure.Render(sigv4.Query)
-		} else if err != nil {
-			return err
-		}
-		call, err := query.Parse(r, body)
-		if err != nil {
-			return err
-		}
-		switch call.Action {
-		case "GetCallerIdentity":
-			return query.Write(w, r, namespace, call.Action, struct{ Account, Arn, UserId string }{"123456789012", "arn:aws:iam::123456789012:user/" + caller.Owner.(string), "AIDATEST"})
-		case "AssumeRole":
-			var in struct {
-				RoleArn, RoleSessionName *string
-				DurationSeconds          *int32
-				Tags                     []leaf
-			}
-			if err := call.Decode(&in); err != nil {
-				return err
-			}
-			if *in.RoleSessionName == "panic" {
-				panic("as asked")
-			}
-			return &wire.Error{Status: 403, Code: "AccessDenied", Message: *in.RoleArn + " for " + *in.Tags[1].Value}
-		}
-		return &wire.Error{Status: 400, Code: "InvalidAction", Message: "Could not find operation " + call.Action}
-	}
+	verifier := sigv4.NewVerifier(time.Now, lookup)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		err := serveSTS(w, r, verifier)
+		var failure *sigv4.Failure
 		var refused *wire.Error
-		if err := handle(w, r); errors.As(err, &refused) {
-			render(w, r, refused)
-		} else if err != nil {
-			render(w, r, wire.InternalFailure())
+		switch {
+		case errors.As(err, &failure):
+			renderQuery(w, r, failure.Render(sigv4.Query))
+		case errors.As(err, &refused):
+			renderQuery(w, r, refused)
+		case err != nil:
+			renderQuery(w, r, wire.InternalFailure())
 		}
 	})
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	server := wire.NewServer(wire.ServerConfig{Addr: "127.0.0.1:0", Handler: wire.Identify(wire.Recover(handler, log, render)), Log: log})
+	log := slog.New(slog.DiscardHandler)
+	server := wire.NewServer(wire.ServerConfig{Addr: "127.0.0.1:0", Handler: wire.Identify(wire.Recover(handler, log, renderQuery)), Log: log})
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -85,6 +61,37 @@ func stsServer(t *testing.T) string {
 		}
 	})
 	return "http://" + server.Addr()
+}
+
+func serveSTS(w http.ResponseWriter, r *http.Request, verifier *sigv4.Verifier) error {
+	body, err := wire.ReadBody(r, 4096)
+	if err != nil {
+		return err
+	}
+	caller, err := verifier.Verify(r, body, sigv4.Expect{Service: "sts"})
+	if err != nil {
+		return err
+	}
+	call, err := query.Parse(r, body)
+	if err != nil {
+		return err
+	}
+	if call.Action == "GetCallerIdentity" {
+		out := struct{ Account, Arn, UserId string }{"123456789012", "arn:aws:iam::123456789012:user/" + caller.Owner.(string), "AIDATEST"}
+		return query.Write(w, r, stsNamespace, call.Action, out)
+	}
+	var in struct {
+		RoleArn, RoleSessionName *string
+		DurationSeconds          *int32
+		Tags                     []leaf
+	}
+	if err := call.Decode(&in); err != nil {
+		return err
+	}
+	if *in.RoleSessionName == "panic" {
+		panic("as asked")
+	}
+	return &wire.Error{Status: 403, Code: "AccessDenied", Message: *in.RoleArn + " for " + *in.Tags[1].Value}
 }
 
 type leaf struct{ Key, Value *string }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -20,11 +21,11 @@ func Recover(next http.Handler, log *slog.Logger, render Render) http.Handler {
 		watched := &watchedWriter{ResponseWriter: w}
 		defer func() {
 			cause := recover()
-			switch {
-			case cause == nil:
+			if cause == nil {
 				return
-			case cause == http.ErrAbortHandler: // the sanctioned way to cut a connection
-				panic(cause)
+			}
+			if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+				panic(cause) // the sanctioned way to cut a connection
 			}
 			log.ErrorContext(r.Context(), "handler panicked",
 				"request_id", RequestID(r.Context()),

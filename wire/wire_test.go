@@ -131,9 +131,26 @@ func plainRender(w http.ResponseWriter, r *http.Request, e *wire.Error) {
 	fmt.Fprintf(w, "%s %s", e.Code, wire.RequestID(r.Context()))
 }
 
-func TestPanicIsContainedToItsCall(t *testing.T) {
-	t.Parallel()
-	var text lockedBuffer
+// answered is what a client got; err is set when the answer was cut.
+type answered struct {
+	status   int
+	id, body string
+	err      error
+}
+
+func get(url string) answered {
+	answer, err := http.Get(url)
+	if err != nil {
+		return answered{err: err}
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	return answered{answer.StatusCode, answer.Header.Get("X-Amzn-RequestId"), string(body), err}
+}
+
+// panicking serves a panic of each sort, and /fine.
+func panicking(t *testing.T, log io.Writer) string {
+	t.Helper()
 	handler := http.NewServeMux()
 	handler.HandleFunc("/fine", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "fine") })
 	handler.HandleFunc("/early", func(w http.ResponseWriter, _ *http.Request) {
@@ -146,40 +163,39 @@ func TestPanicIsContainedToItsCall(t *testing.T) {
 		panic("amid the answer")
 	})
 	handler.HandleFunc("/aborted", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
-	server := httptest.NewUnstartedServer(wire.Identify(wire.Recover(handler, slog.New(slog.NewJSONHandler(&text, nil)), plainRender)))
+	server := httptest.NewUnstartedServer(wire.Identify(wire.Recover(handler, slog.New(slog.NewJSONHandler(log, nil)), plainRender)))
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
 	server.Start()
-	defer server.Close()
+	t.Cleanup(server.Close)
+	return server.URL
+}
 
-	get := func(path string) (*http.Response, string, error) {
-		answer, err := http.Get(server.URL + path)
-		if err != nil {
-			return nil, "", err
+func TestPanicIsContainedToItsCall(t *testing.T) {
+	t.Parallel()
+	var log lockedBuffer
+	url := panicking(t, &log)
+
+	early := get(url + "/early")
+	if early.err != nil || early.status != 500 || early.body != "InternalFailure "+early.id {
+		t.Fatalf("early panic: %+v", early)
+	}
+	for _, part := range []string{early.id, "before any answer", "wire_test.go"} { // id, panic, stack
+		if !strings.Contains(log.String(), part) {
+			t.Errorf("the log lacks %q: %s", part, log.String())
 		}
-		defer answer.Body.Close()
-		body, err := io.ReadAll(answer.Body)
-		return answer, string(body), err
 	}
-	answer, body, err := get("/early")
-	if err != nil || answer.StatusCode != 500 || !strings.HasPrefix(body, "InternalFailure ") {
-		t.Fatalf("early panic: %v, %v %q", err, answer, body)
+	if late := get(url + "/late"); late.err == nil {
+		t.Errorf("a truncated answer passed for a whole one: %+v", late)
 	}
-	id := answer.Header.Get("X-Amzn-RequestId")
-	if !strings.Contains(body, id) || !strings.Contains(text.String(), id) || !strings.Contains(text.String(), "before any answer") || !strings.Contains(text.String(), "wire_test.go") {
-		t.Errorf("the log must hold id %s, the panic and the stack: %s", id, text.String())
+	logged := log.String()
+	if aborted := get(url + "/aborted"); aborted.err == nil {
+		t.Errorf("http.ErrAbortHandler did not cut the connection: %+v", aborted)
 	}
-	if _, body, err = get("/late"); err == nil {
-		t.Errorf("a truncated answer passed for a whole one: %q", body)
-	}
-	logged := len(text.String())
-	if _, _, err = get("/aborted"); err == nil {
-		t.Error("http.ErrAbortHandler did not cut the connection")
-	}
-	if len(text.String()) != logged {
+	if log.String() != logged {
 		t.Error("http.ErrAbortHandler was logged as a fault")
 	}
-	if _, body, err = get("/fine"); err != nil || body != "fine" {
-		t.Errorf("after the panics: %q, %v", body, err)
+	if fine := get(url + "/fine"); fine.err != nil || fine.body != "fine" {
+		t.Errorf("after the panics: %+v", fine)
 	}
 }
 
@@ -214,7 +230,7 @@ func newServer(handler http.HandlerFunc) *wire.Server {
 	return wire.NewServer(wire.ServerConfig{Addr: "127.0.0.1:0", Handler: handler, Log: slog.New(slog.DiscardHandler)})
 }
 
-func TestServerStartStopContract(t *testing.T) {
+func TestStopWithoutStart(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	idle := newServer(nil)
@@ -226,7 +242,11 @@ func TestServerStartStopContract(t *testing.T) {
 	if err := idle.Start(); err == nil {
 		t.Error("start after stop succeeded")
 	}
+}
 
+func TestServerServesFromStartToStop(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
 	server := newServer(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hi") })
 	if server.Addr() != "" {
 		t.Errorf("address %q before start", server.Addr())

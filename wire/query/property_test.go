@@ -22,32 +22,26 @@ import (
 // everything, written independently of the package.
 func encodeForm(form url.Values, prefix string, e *everything) {
 	set := func(name string, value any) { form.Set(prefix+name, clientText(value)) }
-	if e.Text != nil {
-		set("Text", *e.Text)
-	}
-	if e.Bare != "" {
-		set("Bare", e.Bare)
-	}
-	if e.Flag != nil {
-		set("Flag", *e.Flag)
-	}
-	if e.Small != nil {
-		set("Small", *e.Small)
-	}
-	if e.Rate != nil {
-		set("Rate", *e.Rate)
-	}
-	if e.At != nil {
-		set("At", e.At)
+	for name, scalar := range map[string]any{"Text": e.Text, "Bare": &e.Bare, "Flag": e.Flag, "Small": e.Small, "Rate": e.Rate, "At": e.At} {
+		if value := reflect.ValueOf(scalar); !value.IsNil() {
+			set(name, scalar)
+		}
 	}
 	if e.Blob != nil {
 		set("Blob", e.Blob)
 	}
-	for i, name := range e.Names {
-		set(fmt.Sprintf("Names.member.%d", i+1), name)
+	encodeLists(set, e)
+	if e.Deep != nil {
+		encodeForm(form, prefix+"Deep.", e.Deep)
 	}
+}
+
+func encodeLists(set func(string, any), e *everything) {
 	if e.Names != nil && len(e.Names) == 0 {
 		set("Names", "")
+	}
+	for i, name := range e.Names {
+		set(fmt.Sprintf("Names.member.%d", i+1), name)
 	}
 	for i, name := range e.Flat {
 		set(fmt.Sprintf("Flat.%d", i+1), name)
@@ -57,18 +51,15 @@ func encodeForm(form url.Values, prefix string, e *everything) {
 	}
 	for i, l := range e.Leaves {
 		if l.Key != nil {
-			set(fmt.Sprintf("Leaves.member.%d.Key", i+1), *l.Key)
+			set(fmt.Sprintf("Leaves.member.%d.Key", i+1), l.Key)
 		}
-		set(fmt.Sprintf("Leaves.member.%d.Value", i+1), *l.Value)
+		set(fmt.Sprintf("Leaves.member.%d.Value", i+1), l.Value)
 	}
 	i := 0
 	for key, value := range e.Map {
 		i++
 		set(fmt.Sprintf("Map.entry.%d.key", i), key)
 		set(fmt.Sprintf("Map.entry.%d.value", i), value)
-	}
-	if e.Deep != nil {
-		encodeForm(form, prefix+"Deep.", e.Deep)
 	}
 }
 
@@ -82,10 +73,10 @@ func clientText(value any) string {
 		return string(text)
 	case []byte:
 		return base64.StdEncoding.EncodeToString(v)
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64)
+	case *float64:
+		return strconv.FormatFloat(*v, 'f', -1, 64)
 	default:
-		return fmt.Sprint(v)
+		return fmt.Sprint(reflect.Indirect(reflect.ValueOf(v)))
 	}
 }
 

@@ -202,17 +202,16 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// The shapes below spell what boto3 was asked to send; see record.py.
-func TestRequestsRecordedFromBoto3(t *testing.T) {
-	t.Parallel()
-	type tag struct {
+// The inputs of the recorded calls; see record.py for what boto3 was asked to send.
+type (
+	tag struct {
 		Key   *string `query:"Key"`
 		Value *string `query:"Value"`
 	}
-	type policyDescriptor struct {
+	policyDescriptor struct {
 		Arn *string `query:"arn"`
 	}
-	type assumeRole struct {
+	assumeRole struct {
 		RoleArn           *string            `query:"RoleArn"`
 		RoleSessionName   *string            `query:"RoleSessionName"`
 		PolicyArns        []policyDescriptor `query:"PolicyArns"`
@@ -221,26 +220,30 @@ func TestRequestsRecordedFromBoto3(t *testing.T) {
 		Tags              []tag              `query:"Tags"`
 		TransitiveTagKeys []string           `query:"TransitiveTagKeys"`
 	}
-	type contextEntry struct {
+	contextEntry struct {
 		ContextKeyName   *string  `query:"ContextKeyName"`
 		ContextKeyValues []string `query:"ContextKeyValues"`
 		ContextKeyType   *string  `query:"ContextKeyType"`
 	}
-	type simulate struct {
+	simulate struct {
 		PolicySourceArn *string        `query:"PolicySourceArn"`
 		ActionNames     []string       `query:"ActionNames"`
 		ContextEntries  []contextEntry `query:"ContextEntries"`
 		MaxItems        *int32         `query:"MaxItems"`
 	}
-	type tagRole struct {
+	tagRole struct {
 		RoleName *string `query:"RoleName"`
 		Tags     []tag   `query:"Tags"`
 	}
-	type listPolicies struct {
+	listPolicies struct {
 		Scope        *string `query:"Scope"`
 		OnlyAttached *bool   `query:"OnlyAttached"`
 		PathPrefix   *string `query:"PathPrefix"`
 	}
+)
+
+func TestRequestsRecordedFromBoto3(t *testing.T) {
+	t.Parallel()
 	for file, c := range map[string]struct {
 		action   string
 		in, want any

@@ -22,6 +22,34 @@ import (
 // Verify would have looked up. Nothing the fuzzer writes can verify, since it
 // does not hold the secret.
 func FuzzVerify(f *testing.F) {
+	addRequests(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
+		if err != nil {
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		now := checkScopeAgainstClaim(t, r)
+		scope, _ := ParseScope(r)
+		for _, s3 := range []bool{false, true} {
+			verifier := NewVerifier(func() time.Time { return now }, func(context.Context, string) (Secret, error) {
+				return Secret{Key: "unknown to the fuzzer"}, nil
+			})
+			_, err := verifier.Verify(r, body, Expect{Service: scope.Service, S3: s3})
+			var failure *Failure
+			if !errors.As(err, &failure) || failure.Message == "" || failure.Render(S3).Code == "" {
+				t.Fatalf("got %v", err)
+			}
+		}
+	})
+}
+
+// addRequests seeds f with every recorded and every published request.
+func addRequests(f *testing.F) {
+	f.Helper()
 	files, err := filepath.Glob("../testdata/boto3/*.http")
 	if err != nil || len(files) == 0 {
 		f.Fatalf("found %d recordings, %v", len(files), err)
@@ -40,37 +68,20 @@ func FuzzVerify(f *testing.F) {
 		}
 		f.Add(raw.Bytes())
 	}
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		r, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
-		if err != nil {
-			return
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		scope, ok := ParseScope(r)
-		now := testNow
-		if c, err := readClaim(r); err == nil {
-			now = c.signedAt
-			if ok && scope != c.scope {
-				t.Fatalf("ParseScope says %+v, the claim %+v", scope, c.scope)
-			}
-			if !ok && c.terminator == terminator {
-				t.Fatalf("ParseScope found nothing, the claim is %+v", c.scope)
-			}
-		}
-		for _, s3 := range []bool{false, true} {
-			verifier := NewVerifier(func() time.Time { return now }, func(context.Context, string) (Secret, error) {
-				return Secret{Key: "unknown to the fuzzer"}, nil
-			})
-			_, err := verifier.Verify(r, body, Expect{Service: scope.Service, S3: s3})
-			var failure *Failure
-			if !errors.As(err, &failure) || failure.Message == "" || failure.Render(S3).Code == "" {
-				t.Fatalf("got %v", err)
-			}
-		}
-	})
+}
+
+// checkScopeAgainstClaim returns when the request says it was signed.
+func checkScopeAgainstClaim(t *testing.T, r *http.Request) time.Time {
+	t.Helper()
+	scope, ok := ParseScope(r)
+	c, err := readClaim(r)
+	if err != nil {
+		return testNow
+	}
+	if ok && scope != c.scope || !ok && c.terminator == terminator {
+		t.Fatalf("ParseScope says %+v, %v, the claim %+v", scope, ok, c.scope)
+	}
+	return c.signedAt
 }
 
 // FuzzCanonicalQuery checks the canonical query against its definition.

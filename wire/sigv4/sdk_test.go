@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -176,7 +177,8 @@ func TestWhatTheSDKPresignsVerifiesUntilItExpires(t *testing.T) {
 }
 
 func failRapid(t *rapid.T, err error, raw []byte) {
-	if failure, ok := err.(*Failure); ok {
+	var failure *Failure
+	if errors.As(err, &failure) {
 		t.Fatalf("%v\ncanonical:\n%s\nrequest:\n%q", err, failure.Canonical, raw)
 	}
 	t.Fatalf("%v\nrequest:\n%q", err, raw)

@@ -56,37 +56,41 @@ func readVectors(t testing.TB) []vector {
 			vectors = append(vectors, vector{name: rest})
 			continue
 		}
-		v := &vectors[len(vectors)-1]
-		switch key {
-		case "request":
-			v.method, v.target, _ = strings.Cut(rest, " ")
-		case "header":
-			name, err := strconv.QuotedPrefix(rest)
-			if err != nil {
-				t.Fatalf("%s: %v", line, err)
-			}
-			v.headers = append(v.headers, [2]string{unquote(t, name), unquote(t, strings.TrimSpace(rest[len(name):]))})
-		case "body":
-			v.body = unquote(t, rest)
-		case "token":
-			token, how, _ := strings.Cut(rest, " ")
-			v.token, v.tokenUnsigned = token, how == "unsigned"
-		case "path":
-			v.uncleaned = rest == "uncleaned"
-		case "signed":
-			v.signed = rest
-		case "in-header":
-			v.inHeader = rest
-		case "in-query":
-			v.inQuery = rest
-		default:
-			t.Fatalf("unknown line %q", line)
-		}
+		vectors[len(vectors)-1].set(t, key, rest)
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
 	return vectors
+}
+
+func (v *vector) set(t testing.TB, key, rest string) {
+	t.Helper()
+	switch key {
+	case "request":
+		v.method, v.target, _ = strings.Cut(rest, " ")
+	case "header":
+		name, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			t.Fatalf("%s: %v", rest, err)
+		}
+		v.headers = append(v.headers, [2]string{unquote(t, name), unquote(t, strings.TrimSpace(rest[len(name):]))})
+	case "body":
+		v.body = unquote(t, rest)
+	case "token":
+		token, how, _ := strings.Cut(rest, " ")
+		v.token, v.tokenUnsigned = token, how == "unsigned"
+	case "path":
+		v.uncleaned = rest == "uncleaned"
+	case "signed":
+		v.signed = rest
+	case "in-header":
+		v.inHeader = rest
+	case "in-query":
+		v.inQuery = rest
+	default:
+		t.Fatalf("unknown line %q", key)
+	}
 }
 
 func unquote(t testing.TB, s string) string {
