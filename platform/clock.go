@@ -21,3 +21,16 @@ func (SystemClock) After(d time.Duration) (<-chan time.Time, func()) {
 	t := time.NewTimer(d)
 	return t.C, func() { t.Stop() }
 }
+
+// SteadyClock is the machine's clock as it was when it was made, carried on by the monotonic clock: setting the machine's
+// time later changes nothing. What is billed is measured with it.
+type SteadyClock struct {
+	SystemClock
+	start time.Time
+}
+
+// NewSteadyClock reads the wall clock once.
+func NewSteadyClock() SteadyClock { return SteadyClock{start: time.Now()} }
+
+// Now is the start plus what has passed since, in UTC.
+func (c SteadyClock) Now() time.Time { return c.start.Add(time.Since(c.start)).Round(0).UTC() }

@@ -66,19 +66,24 @@ func TestHistoryHasNoGaps(t *testing.T) {
 				t.Fatalf("an illegal move changed %s to %s", was, st.Phase)
 			}
 		}
-		for i, tr := range st.Transitions {
-			last := i == len(st.Transitions)-1
-			if !last && (!tr.End.Equal(st.Transitions[i+1].Start) || tr.End.Before(tr.Start)) {
-				t.Fatalf("gap after %d: %+v", i, st.Transitions)
-			}
-			if last && tr.End.IsZero() == st.State.Ended() {
-				t.Fatalf("end %v in state %s", tr.End, st.State)
-			}
-		}
+		checkHistory(t, &st)
 		if st.State.Ended() != (len(TrainingTransitions[st.Phase]) == 0) {
 			t.Fatalf("%s is %s", st.Phase, st.State)
 		}
 	})
+}
+
+// checkHistory sees that each phase ends when the next begins, and only an ended job's last one has ended.
+func checkHistory(t *rapid.T, st *TrainingStatus) {
+	for i, tr := range st.Transitions {
+		last := i == len(st.Transitions)-1
+		if !last && (!tr.End.Equal(st.Transitions[i+1].Start) || tr.End.Before(tr.Start)) {
+			t.Fatalf("gap after %d: %+v", i, st.Transitions)
+		}
+		if last && tr.End.IsZero() == st.State.Ended() {
+			t.Fatalf("end %v in state %s", tr.End, st.State)
+		}
+	}
 }
 
 func TestUploadingAfterAStopIsStillStopping(t *testing.T) {

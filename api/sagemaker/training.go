@@ -120,6 +120,25 @@ func (s *service) listTrainingJobs(ctx context.Context, _ *api.Call, in *sagemak
 	if in.WarmPoolStatusEquals != nil || in.TrainingPlanArnEquals != nil {
 		return out, nil // no job of this server has a warm pool or a training plan
 	}
+	page, err := s.store.List(ctx, listQuery(in))
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range page.Records {
+		job, err := platform.ReadTrainingJob(rec)
+		if err != nil {
+			return nil, err
+		}
+		out.TrainingJobSummaries = append(out.TrainingJobSummaries, summarize(job, rec.Modified))
+	}
+	if page.Next != "" {
+		out.NextToken = &page.Next
+	}
+	return out, nil
+}
+
+// listQuery translates the filters, the order and the page.
+func listQuery(in *sagemaker.ListTrainingJobsRequest) platform.Query {
 	q := platform.Query{
 		Kind: platform.KindTrainingJob, Sort: platform.ByCreated, Limit: defaultPage,
 		CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
@@ -141,19 +160,5 @@ func (s *service) listTrainingJobs(ctx context.Context, _ *api.Call, in *sagemak
 	if in.NextToken != nil {
 		q.Token = *in.NextToken
 	}
-	page, err := s.store.List(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	for _, rec := range page.Records {
-		job, err := platform.ReadTrainingJob(rec)
-		if err != nil {
-			return nil, err
-		}
-		out.TrainingJobSummaries = append(out.TrainingJobSummaries, summarize(job, rec.Modified))
-	}
-	if page.Next != "" {
-		out.NextToken = &page.Next
-	}
-	return out, nil
+	return q
 }

@@ -168,6 +168,15 @@ func (c *Controller) agent(ctx context.Context, id platform.AgentID) (platform.A
 	return platform.AgentStatus{}, platform.Errorf(platform.NotFound, string(id), "the runner does not know agent %s", id)
 }
 
+// read finds a job by its name.
+func (c *Controller) read(ctx context.Context, name string) (*platform.TrainingJob, error) {
+	rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	return platform.ReadTrainingJob(rec)
+}
+
 // change reads a job, lets f alter it, and commits it together with the rest of the Tx that f returns. When somebody else
 // changed the record first, f is called again on the new one. f returns false to leave everything as it is.
 func (c *Controller) change(ctx context.Context, name string, f func(*platform.TrainingJob) (platform.Tx, bool, error)) (*platform.TrainingJob, error) {

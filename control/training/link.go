@@ -33,14 +33,10 @@ func (c *Controller) bearer(ctx context.Context, token string) (*platform.Traini
 	if err != nil {
 		return nil, nil, err
 	}
-	rec, err := c.Store.Get(ctx, claim.Owner)
+	job, err := c.read(ctx, claim.Owner.Name)
 	if platform.Is(err, platform.NotFound) || claim.Owner.Kind != platform.KindTrainingJob {
 		return nil, nil, denied
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	job, err := platform.ReadTrainingJob(rec)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -100,11 +96,7 @@ func (c *Controller) Deliver(ctx context.Context, token string, reports []platfo
 // take makes the reports of an attempt durable: first logs and metrics, which know themselves what they have already, then
 // in one transaction whatever changes the job. A crash in between makes the agent deliver again, and nothing is doubled.
 func (c *Controller) take(ctx context.Context, name string, number int, reports []platform.Report) (platform.Ack, error) {
-	rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
-	if err != nil {
-		return platform.Ack{}, err
-	}
-	job, err := platform.ReadTrainingJob(rec)
+	job, err := c.read(ctx, name)
 	if err != nil {
 		return platform.Ack{}, err
 	}
@@ -117,10 +109,7 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 	if err != nil {
 		return platform.Ack{}, err
 	}
-	ack := platform.Ack{Seq: max(d.acked, attempt.ReportSeq), Stop: job.Status.StopRequested}
-	if !attempt.Ended.IsZero() {
-		ack.Gone = true
-	}
+	ack := platform.Ack{Seq: max(d.acked, attempt.ReportSeq), Stop: job.Status.StopRequested, Gone: !attempt.Ended.IsZero()}
 	if len(fresh) == 0 {
 		return ack, nil
 	}
@@ -136,22 +125,26 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 	}
 	// 3. What changes the job.
 	if concernsJob(fresh) {
-		job, err = c.change(ctx, name, func(job *platform.TrainingJob) (platform.Tx, bool, error) {
-			open := job.Status.Open()
-			if open == nil || open.Number != number {
-				return platform.Tx{}, false, nil
-			}
-			var tx platform.Tx
-			err := c.apply(ctx, job, fresh, &tx)
-			return tx, true, err
-		})
-		if err != nil {
+		if job, err = c.advance(ctx, name, number, fresh); err != nil {
 			return platform.Ack{}, err
 		}
 		ack.Stop = job.Status.StopRequested
 	}
 	d.acked = ack.Seq
 	return ack, nil
+}
+
+// advance applies reports to the job, as long as their attempt is the open one.
+func (c *Controller) advance(ctx context.Context, name string, number int, reports []platform.Report) (*platform.TrainingJob, error) {
+	return c.change(ctx, name, func(job *platform.TrainingJob) (platform.Tx, bool, error) {
+		open := job.Status.Open()
+		if open == nil || open.Number != number {
+			return platform.Tx{}, false, nil
+		}
+		var tx platform.Tx
+		err := c.apply(ctx, job, reports, &tx)
+		return tx, true, err
+	})
 }
 
 func (c *Controller) deliveryOf(id platform.AgentID) *delivery {

@@ -14,15 +14,11 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	if name == scheduleName {
 		return 0, c.schedule(ctx)
 	}
-	rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
+	job, err := c.read(ctx, name)
 	if platform.Is(err, platform.NotFound) {
 		c.view.gone(name)
 		return 0, c.removeAgents(ctx, name, nil)
 	}
-	if err != nil {
-		return 0, err
-	}
-	job, err := platform.ReadTrainingJob(rec)
 	if err != nil {
 		return 0, err
 	}

@@ -40,40 +40,55 @@ func (t *Table) Install(ctx context.Context, name string, out io.Writer) error {
 	if err := os.MkdirAll(t.dir, 0o755); err != nil { //nolint:gosec // jobs run as other users and read it
 		return platform.Errorf(platform.Internal, dir, "make %s: %w", t.dir, err)
 	}
-	// 2. Make the environment.
+	// 2. Make the environment, and install into it exactly what is pinned.
+	if err := makeEnvironment(ctx, line, dir, out); err != nil {
+		return err
+	}
+	if err := installPins(ctx, line, dir, out); err != nil {
+		return err
+	}
+	// 3. It counts from now on.
+	if err := replaceFile(t.marker(name), []byte(pinsOf(line))); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: installed\n", name)
+	return nil
+}
+
+// makeEnvironment makes a virtual environment and sees that what the system must bring is there, before anything is
+// downloaded.
+func makeEnvironment(ctx context.Context, line Line, dir string, out io.Writer) error {
 	python, err := findPython()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s: making an environment of %s in %s\n", name, python, dir)
+	fmt.Fprintf(out, "%s: making an environment of %s in %s\n", line.Name, python, dir)
 	args := []string{"-m", "venv", dir}
 	if line.System {
 		args = []string{"-m", "venv", "--system-site-packages", dir}
 	}
 	if err := run(ctx, out, python, args...); err != nil {
-		return platform.Errorf(platform.Unavailable, name, "%s -m venv failed (on Debian: apt-get install python3-venv): %w", python, err)
+		return platform.Errorf(platform.Unavailable, line.Name, "%s -m venv failed (on Debian: apt-get install python3-venv): %w", python, err)
 	}
-	// 3. See that what the system must bring is there, before anything is downloaded.
-	if line.Needs != "" {
-		if err := run(ctx, io.Discard, line.Interpreter, "-c", "import "+line.Needs); err != nil {
-			return platform.Errorf(platform.Unavailable, name, "runtime %s needs the Python module %s; get it with: %s", name, line.Needs, line.Remedy)
-		}
+	if line.Needs == "" {
+		return nil
 	}
-	// 4. Install exactly the pinned packages.
+	if err := run(ctx, io.Discard, line.Interpreter, "-c", "import "+line.Needs); err != nil {
+		return platform.Errorf(platform.Unavailable, line.Name, "runtime %s needs the Python module %s; get it with: %s", line.Name, line.Needs, line.Remedy)
+	}
+	return nil
+}
+
+func installPins(ctx context.Context, line Line, dir string, out io.Writer) error {
 	list := filepath.Join(dir, "pins.txt")
-	if err := os.WriteFile(list, []byte(pinsOf(line)), 0o644); err != nil { //nolint:gosec // as above
+	if err := os.WriteFile(list, []byte(pinsOf(line)), 0o644); err != nil { //nolint:gosec // jobs run as other users and read it
 		return platform.Errorf(platform.Internal, dir, "write %s: %w", list, err)
 	}
-	err = run(ctx, out, line.Interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps",
+	err := run(ctx, out, line.Interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps",
 		"--ignore-installed", "--progress-bar", "off", "-r", list)
 	if err != nil {
-		return platform.Errorf(platform.Unavailable, name, "pip could not install the packages of runtime %s: %w", name, err)
+		return platform.Errorf(platform.Unavailable, line.Name, "pip could not install the packages of runtime %s: %w", line.Name, err)
 	}
-	// 5. It counts from now on.
-	if err := replaceFile(t.marker(name), []byte(pinsOf(line))); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "%s: installed\n", name)
 	return nil
 }
 

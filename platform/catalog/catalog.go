@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"strconv"
 	"strings"
 
@@ -76,21 +77,21 @@ func Merge(base, over platform.Catalog) platform.Catalog {
 func parse(f []string) (platform.Instance, error) {
 	i := platform.Instance{Type: platform.InstanceType(f[0]), Accelerator: f[3]}
 	if !strings.HasPrefix(f[0], "ml.") {
-		return i, fmt.Errorf("instance_type %q should start with ml.", f[0])
+		return i, fmt.Errorf("instance_type %q should start with %q", f[0], "ml.")
 	}
-	var err error
-	if i.VCPU, err = strconv.Atoi(f[1]); err != nil || i.VCPU < 1 {
-		return i, fmt.Errorf("vcpu %q is not a whole number above 0", f[1])
-	}
-	if i.MemoryGiB, err = strconv.ParseFloat(f[2], 64); err != nil || i.MemoryGiB <= 0 {
-		return i, fmt.Errorf("memory_gib %q is not a number above 0", f[2])
-	}
-	if i.Accelerators, err = strconv.Atoi(f[4]); err != nil || i.Accelerators < 0 {
-		return i, fmt.Errorf("accelerators %q is not a whole number", f[4])
-	}
-	total, err := strconv.ParseFloat(f[5], 64)
-	if err != nil || total < 0 {
-		return i, fmt.Errorf("accelerator_memory_gib %q is not a number", f[5])
+	total := 0.0
+	for _, c := range []struct {
+		column string
+		text   string
+		least  float64
+		into   any
+	}{
+		{"vcpu", f[1], 1, &i.VCPU}, {"memory_gib", f[2], 0.001, &i.MemoryGiB},
+		{"accelerators", f[4], 0, &i.Accelerators}, {"accelerator_memory_gib", f[5], 0, &total},
+	} {
+		if err := number(c.text, c.least, c.into); err != nil {
+			return i, fmt.Errorf("%s %q %w", c.column, c.text, err)
+		}
 	}
 	if i.Accelerators > 0 {
 		i.AcceleratorGiB = total / float64(i.Accelerators)
@@ -105,4 +106,22 @@ func parse(f []string) (platform.Instance, error) {
 	}
 	i.OnDemand = platform.HourlyRate{Nanos: nanos, Currency: platform.Currency(f[8])}
 	return i, nil
+}
+
+// number reads an *int or a *float64 that is finite and at least least.
+func number(text string, least float64, into any) error {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(v >= least) || math.IsInf(v, 0) {
+		return fmt.Errorf("is not a number of at least %g", least)
+	}
+	switch p := into.(type) {
+	case *int:
+		if v != math.Trunc(v) {
+			return errors.New("is not a whole number")
+		}
+		*p = int(v)
+	case *float64:
+		*p = v
+	}
+	return nil
 }
