@@ -160,12 +160,26 @@ type selection struct {
 	more                                                       bool
 }
 
+// The second comparison is left out when the first decides: this is the inner loop of every list.
 var orders = map[platform.Sort]func(a, b *entry) int{
-	platform.ByCreated:  func(a, b *entry) int { return cmp.Or(cmp.Compare(a.created, b.created), cmp.Compare(a.name, b.name)) },
-	platform.ByModified: func(a, b *entry) int { return cmp.Or(cmp.Compare(a.modified, b.modified), cmp.Compare(a.name, b.name)) },
-	platform.ByName:     func(a, b *entry) int { return cmp.Compare(a.name, b.name) },
+	platform.ByName: func(a, b *entry) int { return strings.Compare(a.name, b.name) },
+	platform.ByCreated: func(a, b *entry) int {
+		if a.created != b.created {
+			return cmp.Compare(a.created, b.created)
+		}
+		return strings.Compare(a.name, b.name)
+	},
+	platform.ByModified: func(a, b *entry) int {
+		if a.modified != b.modified {
+			return cmp.Compare(a.modified, b.modified)
+		}
+		return strings.Compare(a.name, b.name)
+	},
 	platform.ByState: func(a, b *entry) int {
-		return cmp.Or(cmp.Compare(a.state.Value(), b.state.Value()), cmp.Compare(a.name, b.name))
+		if a.state != b.state {
+			return strings.Compare(a.state.Value(), b.state.Value())
+		}
+		return strings.Compare(a.name, b.name)
 	},
 }
 
