@@ -150,28 +150,26 @@ type credential struct {
 	active        bool
 	user          string // whose key; "" is root, unless role is set
 	role          string
-	name          string // role session name
-	policy        string // session policy
-	created       time.Time
+	name          string    // role session name
+	policy        string    // session policy
 	expires       time.Time // zero: never
 }
 
 func readAccessKey(rec platform.Record) (any, error) {
 	var k platform.AccessKey
 	err := json.Unmarshal(rec.Doc, &k)
-	return &credential{secret: k.Secret, active: k.Active, user: k.User, created: k.Created}, err
+	return &credential{secret: k.Secret, active: k.Active, user: k.User}, err
 }
 
 func readSession(rec platform.Record) (any, error) {
 	s, err := platform.ReadSession(rec)
-	return &credential{secret: s.Secret, token: s.Token, active: true, user: s.User, role: s.Role, name: s.Name, policy: s.Policy, created: s.Created, expires: s.Expires}, err
+	return &credential{secret: s.Secret, token: s.Token, active: true, user: s.User, role: s.Role, name: s.Name, policy: s.Policy, expires: s.Expires}, err
 }
 
 // subject is a user or a role, as calls are authorized with.
 type subject struct {
 	arn      platform.ARN
 	id       string
-	created  time.Time
 	policies []string // in the order of their names
 	trust    string   // of a role
 }
@@ -179,13 +177,13 @@ type subject struct {
 func (i *Identities) readUser(rec platform.Record) (any, error) {
 	var u platform.User
 	err := json.Unmarshal(rec.Doc, &u)
-	return &subject{arn: u.ARN(i.site), id: u.ID, created: u.Created, policies: sorted(u.Policies)}, err
+	return &subject{arn: u.ARN(i.site), id: u.ID, policies: sorted(u.Policies)}, err
 }
 
 func (i *Identities) readRole(rec platform.Record) (any, error) {
 	var r platform.Role
 	err := json.Unmarshal(rec.Doc, &r)
-	return &subject{arn: r.ARN(i.site), id: r.ID, created: r.Created, policies: sorted(r.Policies), trust: r.Trust}, err
+	return &subject{arn: r.ARN(i.site), id: r.ID, policies: sorted(r.Policies), trust: r.Trust}, err
 }
 
 func sorted(policies map[string]string) []string {
@@ -263,8 +261,7 @@ func (i *Identities) identify(ctx context.Context, accessKeyID string) (*credent
 	if err != nil && !platform.Is(err, platform.NotFound) {
 		return nil, platform.Principal{}, err
 	}
-	// A key or session made for an earlier bearer of the name is not this one's.
-	if err != nil || c.created.Before(s.created) {
+	if err != nil {
 		return nil, platform.Principal{}, unknown()
 	}
 	if c.role == "" {

@@ -66,13 +66,13 @@ func (i *Identities) grounds(p *platform.Principal) (g grounds, err error) {
 		if g.identity[n], err = i.compiled.policy(text, authorize.ForIdentity); err != nil {
 			return grounds{}, err
 		}
-		g.contextual = g.contextual || g.identity[n].UsesContext()
+		g.contextual = g.contextual || len(g.identity[n].ContextKeys()) > 0
 	}
 	if p.Boundary != "" {
 		if g.session, err = i.compiled.policy(p.Boundary, authorize.ForIdentity); err != nil {
 			return grounds{}, err
 		}
-		g.contextual = g.contextual || g.session.UsesContext()
+		g.contextual = g.contextual || len(g.session.ContextKeys()) > 0
 	}
 	return g, nil
 }

@@ -90,8 +90,15 @@ func (x *exchange) authenticate(body []byte) error {
 		}
 		return err
 	}
-	x.call.Principal = *caller.Owner.(*platform.Principal)
+	owner := caller.Owner.(*owner)
+	x.call.Principal, x.call.Temporary = owner.principal, owner.temporary
 	return nil
+}
+
+// owner is whose an access key is.
+type owner struct {
+	principal platform.Principal
+	temporary bool
 }
 
 // secret finds what the verifier needs of an access key.
@@ -103,7 +110,7 @@ func (f *FrontDoor) secret(ctx context.Context, accessKeyID string) (sigv4.Secre
 	if err != nil {
 		return sigv4.Secret{}, err
 	}
-	return sigv4.Secret{Key: c.secret, SessionToken: c.token, Expires: c.expires, Owner: &principal}, nil
+	return sigv4.Secret{Key: c.secret, SessionToken: c.token, Expires: c.expires, Owner: &owner{principal, c.token != ""}}, nil
 }
 
 // inflate unpacks a compressed body, as SDKs send large metric batches; what comes out is bounded as what came in.

@@ -39,6 +39,7 @@ type Operation struct {
 // Call is what a handler may know of the request beside its input.
 type Call struct {
 	Principal platform.Principal
+	Temporary bool // the credentials are of a session
 	Site      platform.Site
 	RequestID string
 	Operation string

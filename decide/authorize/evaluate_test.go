@@ -1,6 +1,7 @@
 package authorize_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -204,7 +205,7 @@ func TestConditions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !p.UsesContext() {
+			if len(p.ContextKeys()) == 0 {
 				t.Error("a policy with a condition says that it reads no context")
 			}
 			d := authorize.Evaluate(&authorize.Request{Action: "s3:ListBucket", Resource: "*", Context: context}, []*authorize.Policy{p}, nil, nil)
@@ -316,5 +317,18 @@ func TestResourcePolicy(t *testing.T) {
 	}
 	if got, want := get("locked/x"), (authorize.Decision{Outcome: authorize.ExplicitDeny, Source: authorize.ResourcePolicy, Policy: "p", Statement: "Lock it"}); got != want {
 		t.Errorf("locked: got %+v, want %+v", got, want)
+	}
+}
+
+func TestContextKeys(t *testing.T) {
+	t.Parallel()
+	p := identity(t, `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::${aws:UserName}/${*}","Condition":{
+		"Null":{"AWS:SourceIp":"true"},"StringLike":{"s3:prefix":"${aws:username}/${stint:x, 'y'}"},"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::${aws:PrincipalAccount}:*"}}}`)
+	want := []string{"aws:principalaccount", "aws:principalarn", "aws:sourceip", "aws:username", "s3:prefix", "stint:x"}
+	if got := p.ContextKeys(); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := identity(t, `{"Effect":"Allow","Action":"*","Resource":"*"}`).ContextKeys(); len(got) != 0 {
+		t.Errorf("got %q of a policy that reads none", got)
 	}
 }

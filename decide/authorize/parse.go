@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,21 +23,20 @@ const (
 // Parse compiles a policy document. The error is Invalid, its message in AWS's words for MalformedPolicyDocument
 // followed by the place in the document: "Policy statement must contain actions. (Statement[1])".
 func Parse(name, document string, use Use) (*Policy, error) {
-	p := parser{use: use}
+	p := parser{use: use, keys: make(map[string]bool)}
 	top, err := p.document(document)
 	if err != nil {
 		return nil, err
 	}
-	policy := &Policy{name: name, statements: top, contextual: p.contextual}
-	return policy, nil
+	return &Policy{name: name, statements: top, keys: slices.Sorted(maps.Keys(p.keys))}, nil
 }
 
 // parser holds what statements of one document share.
 type parser struct {
-	use        Use
-	variables  bool
-	contextual bool
-	sids       map[string]bool
+	use       Use
+	variables bool
+	sids      map[string]bool
+	keys      map[string]bool // that are read
 }
 
 // malformed makes the one error of this file; place may be empty when the whole document is meant.
@@ -228,7 +229,7 @@ func (p *parser) resources(s *statement, m member, place string) error {
 		if reason != "" {
 			return malformed(place, "Syntax errors in policy. In %q %s.", text, reason)
 		}
-		p.contextual = p.contextual || resource.form == formVariable
+		p.reads(&resource)
 		s.resources.list = append(s.resources.list, resource)
 	}
 	s.resources.negated = m.name == "NotResource"
@@ -236,6 +237,15 @@ func (p *parser) resources(s *statement, m member, place string) error {
 		return malformed(place, "Policy statement must contain resources.")
 	}
 	return nil
+}
+
+// reads notes the keys of a pattern's variables.
+func (p *parser) reads(q *pattern) {
+	for i := range q.parts {
+		if key := q.parts[i].key; key != "" {
+			p.keys[key] = true
+		}
+	}
 }
 
 // completeARN adds the parts that a resource leaves out, as wildcards: arn:aws:s3 means every resource of S3.

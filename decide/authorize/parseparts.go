@@ -102,7 +102,6 @@ func (p *parser) conditions(value json.RawMessage, place string) ([]condition, e
 			conditions = append(conditions, c)
 		}
 	}
-	p.contextual = p.contextual || len(conditions) > 0
 	return conditions, nil
 }
 
@@ -127,6 +126,7 @@ func (p *parser) condition(c *condition, k member, place string) error {
 		return malformed(place, "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
 	}
 	c.key = strings.ToLower(k.name)
+	p.keys[c.key] = true
 	texts, ok := readScalars(k.value)
 	if !ok || len(texts) == 0 {
 		return malformed(place, "Syntax errors in policy.")
@@ -135,6 +135,10 @@ func (p *parser) condition(c *condition, k member, place string) error {
 		o, reason := c.operator.read(text, p.variables)
 		if reason != "" {
 			return malformed(place, "Syntax errors in policy. In the condition, %s.", reason)
+		}
+		p.reads(&o.pattern)
+		for i := range o.arn {
+			p.reads(&o.arn[i])
 		}
 		c.operands = append(c.operands, o)
 	}

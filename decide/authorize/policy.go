@@ -16,15 +16,15 @@ const (
 type Policy struct {
 	name       string
 	statements []statement
-	contextual bool
+	keys       []string
 }
 
 // Name is what Parse was given: the name of an inline policy, for messages.
 func (p *Policy) Name() string { return p.name }
 
-// UsesContext reports whether any condition or policy variable reads context keys. When no policy does, a caller need
-// not gather them.
-func (p *Policy) UsesContext() bool { return p.contextual }
+// ContextKeys are the keys that conditions and policy variables read, in lower case, sorted. When no policy reads any, a
+// caller need not gather them. The list must not be changed.
+func (p *Policy) ContextKeys() []string { return p.keys }
 
 type statement struct {
 	id            string // the Sid or, without one, the place: Statement[0]
