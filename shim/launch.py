@@ -103,7 +103,8 @@ def command(job, kind, python):
         return [python, "-m", module.replace("/", ".")] + arguments
     if kind == PYTHON:
         return [python, program] + arguments
-    return ["/bin/sh", "-c", " ".join(["./" + quote(program)] + [quote(a) for a in arguments])]
+    # exec: signals must reach the program, and not a shell that only waits for it.
+    return ["/bin/sh", "-c", " ".join(["exec ./" + quote(program)] + [quote(a) for a in arguments])]
 
 
 def launcher(job, kind):

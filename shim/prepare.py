@@ -15,7 +15,8 @@ ASK_SITES = """
 import importlib.util, json, site
 user = [site.getusersitepackages()] if site.ENABLE_USER_SITE else []
 has = lambda name: importlib.util.find_spec(name) is not None
-print(json.dumps({"sites": user + site.getsitepackages(), "pip": has("pip"), "setuptools": has("setuptools") and has("wheel")}))
+builds = has("setuptools") and (has("wheel") or has("setuptools.command.bdist_wheel"))
+print(json.dumps({"sites": user + site.getsitepackages(), "pip": has("pip"), "builds": builds}))
 """
 
 
@@ -97,7 +98,7 @@ def install(processes, arguments, environment, own_dir):
 
     log = os.path.join(own_dir, "pip.log")
     command = [python, "-m", "pip", "install"] + arguments
-    if "." in arguments and runtime["setuptools"] and not os.path.exists("pyproject.toml"):
+    if "." in arguments and runtime["builds"] and not os.path.exists("pyproject.toml"):
         # The runtime can build it: do not fetch setuptools for the build alone.
         command.insert(4, "--no-build-isolation")
     say("Installing what the source requires: %s\n" % " ".join(command[1:]))

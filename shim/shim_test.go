@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,10 +105,12 @@ func (j *job) read(name string) string {
 }
 
 func (j *job) command() *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	j.t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, j.python, "-S", "-E", filepath.Join(j.folder, shim.TrainProgram), "--root", j.root)
 	cmd.Env = j.environ
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	return cmd
 }
 
