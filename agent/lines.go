@@ -67,11 +67,7 @@ func (s *splitter) hold(text []byte, now time.Time) {
 		return
 	}
 	if n := len(s.held); n > 0 && s.held[n-1] == '\r' {
-		state := bytes.TrimRight(s.held, "\r")
-		if s.fresh && len(state) > 0 && (s.shown.IsZero() || now.Sub(s.shown) >= progressEvery) {
-			s.emit(state, now)
-			s.shown = now
-		}
+		s.show(now)
 		s.held, s.bar = s.held[:0], true
 	}
 	s.held, s.fresh = append(s.held, text...), true
@@ -106,7 +102,9 @@ func (s *splitter) show(now time.Time) {
 	if due := s.due(now); due.IsZero() || now.Before(due) {
 		return
 	}
-	s.emit(bytes.TrimRight(s.held, "\r"), now)
+	if state := bytes.TrimRight(s.held, "\r"); len(state) > 0 {
+		s.emit(state, now)
+	}
 	s.shown, s.fresh = now, false
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -97,7 +98,7 @@ func (a *agent) unpackMember(root *os.Root, member *tar.Header, content io.Reade
 		return nil
 	}
 	if strings.Contains("/"+member.Name+"/", "/../") || strings.HasPrefix(member.Name, "/") {
-		return clientError(member.Name, "the source's member %q leads outside of the source", member.Name)
+		return fmt.Errorf("its member %q leads outside of it", member.Name)
 	}
 	if err := a.unpackParents(root, name); err != nil {
 		return err
@@ -159,7 +160,7 @@ func writeMember(root *os.Root, name string, mode fs.FileMode, content io.Reader
 // linkMember makes a symbolic link that stays inside.
 func linkMember(root *os.Root, name, target string) error {
 	if path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
-		return clientError(name, "the source's link %q points to %q, outside of the source", name, target)
+		return fmt.Errorf("its link %q points to %q, outside of it", name, target)
 	}
 	if err := root.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

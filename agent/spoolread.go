@@ -199,6 +199,7 @@ func (s *spool) next(bytes int) ([]platform.Report, error) {
 // read gives the next payload of a segment.
 func (c *cursor) read(g segment) ([]byte, error) {
 	if g.memory != nil {
+		c.close() // a deleted file that is open takes room on the full disk
 		return g.memory[c.seq+1-g.first], nil
 	}
 	if c.path != g.path {
