@@ -40,7 +40,7 @@ type Loop struct {
 	wake    chan struct{}
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
-	ctx     context.Context //nolint:containedctx // the loop's own life, from Start to Stop
+	ctx     context.Context // the loop's own life, from Start to Stop
 }
 
 // Start begins to work. Names enqueued earlier are kept.

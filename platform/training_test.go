@@ -31,7 +31,7 @@ func TestTrainingStatesAreDrawn(t *testing.T) {
 	b.WriteString("```\n\nTrainingJobStatus follows: `Completed`, `Failed`; `Stopped` for Stopped, MaxRuntimeExceeded and MaxWaitTimeExceeded; `Stopping` for\nStopping and the upload after it; else `InProgress`.\n")
 	const path = "../docs/states/training-job.md"
 	if *update {
-		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil { //nolint:gosec // documentation
+		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil { // documentation
 			t.Fatal(err)
 		}
 	}

@@ -37,7 +37,7 @@ func (t *Table) Install(ctx context.Context, name string, out io.Writer) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return platform.Errorf(platform.Internal, dir, "clear %s: %w", dir, err)
 	}
-	if err := os.MkdirAll(t.dir, 0o755); err != nil { //nolint:gosec // jobs run as other users and read it
+	if err := os.MkdirAll(t.dir, 0o755); err != nil { // jobs run as other users and read it
 		return platform.Errorf(platform.Internal, dir, "make %s: %w", t.dir, err)
 	}
 	// 2. Make the environment, and install into it exactly what is pinned.
@@ -81,7 +81,7 @@ func makeEnvironment(ctx context.Context, line Line, dir string, out io.Writer) 
 
 func installPins(ctx context.Context, line Line, dir string, out io.Writer) error {
 	list := filepath.Join(dir, "pins.txt")
-	if err := os.WriteFile(list, []byte(pinsOf(line)), 0o644); err != nil { //nolint:gosec // jobs run as other users and read it
+	if err := os.WriteFile(list, []byte(pinsOf(line)), 0o644); err != nil { // jobs run as other users and read it
 		return platform.Errorf(platform.Internal, dir, "write %s: %w", list, err)
 	}
 	err := run(ctx, out, line.Interpreter, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps",

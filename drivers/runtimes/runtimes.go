@@ -188,11 +188,11 @@ func glob(pattern, name string) bool {
 
 // replaceFile writes a file whole or not at all.
 func replaceFile(name string, content []byte) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { //nolint:gosec // jobs run as other users and read it
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil { // jobs run as other users and read it
 		return fmt.Errorf("runtimes: %w", err)
 	}
 	tmp := name + ".new"
-	if err := os.WriteFile(tmp, content, 0o644); err != nil { //nolint:gosec // as above
+	if err := os.WriteFile(tmp, content, 0o644); err != nil { // as above
 		return fmt.Errorf("runtimes: %w", err)
 	}
 	return os.Rename(tmp, name)
