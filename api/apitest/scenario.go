@@ -114,13 +114,15 @@ func (p *player) expand(text string) string {
 
 var (
 	requestID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	secret    = regexp.MustCompile(`<(SecretAccessKey|SessionToken)>[^<]*<`)
 	between   = regexp.MustCompile(`><([^/])`)
 )
 
-// answer writes the answer down, one element a line and without what is random, and skips the one that was expected.
+// answer writes the answer down, one element a line and without what is random or secret, and skips the one that was expected.
 func (p *player) answer(status int, body string) {
 	p.last = body
 	shown := requestID.ReplaceAllString(body, "REQUEST-ID")
+	shown = secret.ReplaceAllString(shown, "<$1>SECRET<")
 	shown = between.ReplaceAllString(shown, ">\n<$1")
 	p.out = append(p.out, fmt.Sprintf("-- %d", status))
 	if shown != "" {
@@ -130,8 +132,6 @@ func (p *player) answer(status int, body string) {
 		for p.at < len(p.lines) && p.lines[p.at] != "" {
 			p.at++
 		}
-	} else if *update {
-		p.out = append(p.out, "")
 	}
 }
 

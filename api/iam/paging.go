@@ -29,6 +29,9 @@ func (s *service) page(ctx context.Context, kind platform.Kind, marker *string, 
 		q.Token = *marker
 	}
 	found, err := s.store.List(ctx, q)
+	if marker != nil && platform.Is(err, platform.Invalid) {
+		return nil, badMarker(*marker)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +57,7 @@ func slice[T any](all []T, marker *string, maxItems *int32) ([]T, *string, error
 			from, err = strconv.Atoi(string(raw))
 		}
 		if err != nil || from < 0 || from > len(all) {
-			return nil, nil, platform.Errorf(platform.Invalid, *marker, "Invalid Marker: %s", *marker)
+			return nil, nil, badMarker(*marker)
 		}
 	}
 	to := min(from+limitOf(maxItems), len(all))
@@ -63,6 +66,10 @@ func slice[T any](all []T, marker *string, maxItems *int32) ([]T, *string, error
 	}
 	next := base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(to)))
 	return all[from:to:to], &next, nil
+}
+
+func badMarker(marker string) error {
+	return platform.Errorf(platform.Invalid, marker, "Invalid Marker: %s", marker)
 }
 
 func hasPrefix(path string, prefix *string) bool {
