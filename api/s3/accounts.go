@@ -90,10 +90,9 @@ func (i *identities) EvaluatePolicy(access, _ string, actions []auth.Action, res
 	for k, v := range conditions {
 		lower[strings.ToLower(k)] = v
 	}
-	own, session := principal, principal
-	own.Boundary = ""
-	session.Policies, session.Boundary = []string{principal.Boundary}, ""
-
+	if prefix := lower["s3:prefix"]; len(prefix) == 1 {
+		lower["s3:prefix"] = []string{plainPrefix(prefix[0])} // as it will be listed
+	}
 	e := auth.PolicyEvaluation{PrincipalArn: string(principal.ARN), HasSessionPolicy: principal.Boundary != ""}
 	for _, resource := range resources {
 		arn := i.site.BucketARN(strings.TrimPrefix(resource, auth.ResourceArnPrefix))
@@ -101,21 +100,34 @@ func (i *identities) EvaluatePolicy(access, _ string, actions []auth.Action, res
 		e.SessionDecisions = append(e.SessionDecisions, nil)
 		last := len(e.Decisions) - 1
 		for _, action := range actions {
-			d, err := i.accounts.Decide(ctx, own, string(action), arn, lower)
+			own, session, err := i.decide(ctx, principal, string(action), arn, lower)
 			if err != nil {
 				return auth.PolicyEvaluation{}, err
 			}
-			e.Decisions[last] = appendOutcome(e.Decisions[last], d.Outcome)
-			if !e.HasSessionPolicy {
-				continue
-			}
-			if d, err = i.accounts.Decide(ctx, session, string(action), arn, lower); err != nil {
-				return auth.PolicyEvaluation{}, err
-			}
-			e.SessionDecisions[last] = appendOutcome(e.SessionDecisions[last], d.Outcome)
+			e.Decisions[last] = appendOutcome(e.Decisions[last], own)
+			e.SessionDecisions[last] = appendOutcome(e.SessionDecisions[last], session)
 		}
 	}
 	return e, nil
+}
+
+// decide tells apart what the principal's own policies say and what its session policy says: a bucket policy may stand in
+// for the first, never for the second. Without a session policy, session means nothing.
+func (i *identities) decide(ctx context.Context, p platform.Principal, action string, resource platform.ARN, conditions map[string][]string) (own, session authorize.Outcome, err error) {
+	boundary := p.Boundary
+	p.Boundary = ""
+	d, err := i.accounts.Decide(ctx, p, action, resource, conditions)
+	if err != nil || boundary == "" {
+		return d.Outcome, authorize.ImplicitDeny, err
+	}
+	own = d.Outcome
+	if own == authorize.Allowed {
+		p.Boundary = boundary // both together now say what the session policy says
+	} else {
+		p.Policies = []string{boundary} // root does not come here: it is always allowed
+	}
+	d, err = i.accounts.Decide(ctx, p, action, resource, conditions)
+	return own, d.Outcome, err
 }
 
 // appendOutcome adds one outcome in versitygw's numbers: 0 no match, 1 allow, 2 deny. Its type for them has no name

@@ -32,12 +32,13 @@ const (
 type durable struct {
 	*posix.Posix
 	root      string // absolute, as the working directory is not ours alone
+	region    string
 	sidecar   string // empty when attributes are kept with the files
 	completes keyedLocks
 }
 
 // open readies the folder after whatever ended the last run, and opens the store. It changes the working directory.
-func open(dir string) (*durable, error) {
+func open(dir, region string) (*durable, error) {
 	root, sidecar := filepath.Join(dir, objectsDir), filepath.Join(dir, sidecarDir)
 	if err := prepare(root, sidecar); err != nil {
 		return nil, err
@@ -54,7 +55,7 @@ func open(dir string) (*durable, error) {
 	options.SetNewDirPerm(0o700)
 	options.SetNewFilePerm(0o600)
 
-	d := &durable{root: root}
+	d := &durable{root: root, region: region}
 	var storer meta.MetadataStorer = attributes{meta.XattrMeta{}}
 	if err := unix.Setxattr(root, "user.stint.probe", []byte("1"), 0); err != nil {
 		if !errors.Is(err, unix.ENOTSUP) {
@@ -80,7 +81,7 @@ func (d *durable) PutObject(ctx context.Context, in s3response.PutObjectInput) (
 	if err == nil {
 		err = d.settle(*in.Bucket, *in.Key)
 	}
-	return out, err
+	return out, explain(err, in.Key)
 }
 
 // CopyObject copies within the store, durably.
@@ -89,7 +90,7 @@ func (d *durable) CopyObject(ctx context.Context, in s3response.CopyObjectInput)
 	if err == nil {
 		err = errors.Join(d.sync(*in.Bucket, *in.Key), d.settle(*in.Bucket, *in.Key))
 	}
-	return out, err
+	return out, explain(err, in.Key)
 }
 
 // CompleteMultipartUpload joins the parts into one durable object. Calls for the same upload wait for each other: a
@@ -117,30 +118,15 @@ func (d *durable) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMu
 	if err == nil {
 		err = errors.Join(syncErr, d.settle(*in.Bucket, *in.Key))
 	}
-	return out, version, err
-}
-
-// DeleteObject removes an object for good.
-func (d *durable) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput) (*s3.DeleteObjectOutput, error) {
-	out, err := d.Posix.DeleteObject(ctx, in)
-	if err == nil {
-		err = d.settle(*in.Bucket, *in.Key)
-	}
-	return out, err
-}
-
-// DeleteObjects removes objects for good. All folders are synchronised at once, however many they are.
-func (d *durable) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput) (s3response.DeleteResult, error) {
-	out, err := d.Posix.DeleteObjects(ctx, in)
-	if err == nil && len(out.Deleted) > 0 {
-		err = syncFS(d.root)
-	}
-	return out, err
+	return out, version, explain(err, in.Key)
 }
 
 // CreateBucket makes a bucket durably.
 func (d *durable) CreateBucket(ctx context.Context, in *s3.CreateBucketInput, acl []byte) error {
 	if err := d.Posix.CreateBucket(ctx, in, acl); err != nil {
+		if d.alreadyMade(err) {
+			return nil
+		}
 		return err
 	}
 	return errors.Join(d.sync(*in.Bucket), d.sync())

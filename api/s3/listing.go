@@ -23,10 +23,12 @@ func (d *durable) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input) 
 			in.ContinuationToken = stringPtr(string(after))
 		}
 	}
+	asked := d.usePlainPrefix(ctx, *in.Bucket, &in.Prefix)
 	out, err := d.Posix.ListObjectsV2(ctx, in)
 	if err != nil {
 		return out, err
 	}
+	asked.restore(out.Contents, out.CommonPrefixes, &out.Prefix)
 	out.ContinuationToken = encodeToken(out.ContinuationToken)
 	out.NextContinuationToken = encodeToken(out.NextContinuationToken)
 	if wantsURLEncoding(ctx) {
@@ -38,12 +40,17 @@ func (d *durable) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input) 
 
 // ListObjects lists one page, the old way.
 func (d *durable) ListObjects(ctx context.Context, in *s3.ListObjectsInput) (s3response.ListObjectsResult, error) {
+	asked := d.usePlainPrefix(ctx, *in.Bucket, &in.Prefix)
 	out, err := d.Posix.ListObjects(ctx, in)
-	if err == nil && wantsURLEncoding(ctx) {
+	if err != nil {
+		return out, err
+	}
+	asked.restore(out.Contents, out.CommonPrefixes, &out.Prefix)
+	if wantsURLEncoding(ctx) {
 		out.EncodingType = types.EncodingTypeUrl
 		encodeKeys(out.Contents, out.CommonPrefixes, out.Prefix, out.Delimiter, out.Marker, out.NextMarker)
 	}
-	return out, err
+	return out, nil
 }
 
 // ListObjectVersions lists one page; there is one version of each object.
@@ -75,6 +82,38 @@ func (d *durable) ListMultipartUploads(ctx context.Context, in *s3.ListMultipart
 		}
 	}
 	return out, err
+}
+
+// askedPrefix is a prefix that a client gave with needless slashes, and the one that files have. The client finds the
+// objects below the prefix under keys that begin as it asked, which it can then get.
+type askedPrefix struct{ asked, plain string }
+
+func (d *durable) usePlainPrefix(ctx context.Context, bucket string, prefix **string) askedPrefix {
+	if *prefix == nil {
+		return askedPrefix{}
+	}
+	p := askedPrefix{**prefix, plainPrefix(**prefix)}
+	if p.asked != p.plain {
+		// A bucket policy may hang on the prefix, and the gateway judged the one that was asked for.
+		if _, err := d.GetBucketPolicy(ctx, bucket); err == nil {
+			p.plain = p.asked
+		}
+	}
+	*prefix = &p.plain
+	return p
+}
+
+func (p askedPrefix) restore(objects []s3response.Object, prefixes []types.CommonPrefix, prefix **string) {
+	if p.asked == p.plain {
+		return
+	}
+	*prefix = stringPtr(p.asked)
+	for i := range objects {
+		objects[i].Key = stringPtr(p.asked + strings.TrimPrefix(*objects[i].Key, p.plain))
+	}
+	for i := range prefixes {
+		prefixes[i].Prefix = stringPtr(p.asked + strings.TrimPrefix(*prefixes[i].Prefix, p.plain))
+	}
 }
 
 // wantsURLEncoding reads the request's query: the gateway hands its request down as the context.

@@ -101,7 +101,7 @@ func (s *Server) Start() error {
 }
 
 func (s *Server) start() error {
-	opened, err := open(s.config.Dir)
+	opened, err := open(s.config.Dir, s.config.Site.Region)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (s *Server) listen(store *durable) (*s3api.S3ApiServer, string, error) {
 		s3api.WithDisableACL(),
 		s3api.WithConcurrencyLimiter(maxConnections, maxRequests),
 		s3api.WithMiddleware("/", s.proxy.restoreClient),
-		s3api.WithMiddleware("/", correctRequest),
+		s3api.WithMiddleware("/", correct),
 		s3api.WithOnListen(func() { close(listening) }),
 	}
 	gateway, err := s3api.New(store, root, s.config.Site.Region, &identities{s.config.Accounts, s.config.Site}, nil, nil, nil, nil, options...)
