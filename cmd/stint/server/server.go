@@ -1,0 +1,252 @@
+// Package server puts the pieces of `stint up` together: it opens the data folder, wires the drivers to the control plane
+// and the services to the front door, and starts and stops them in order. It decides nothing.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/stint-ml/stint/agent"
+	"github.com/stint-ml/stint/api"
+	"github.com/stint-ml/stint/api/agents"
+	"github.com/stint-ml/stint/api/cloudwatch"
+	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/api/iam"
+	"github.com/stint-ml/stint/api/logs"
+	"github.com/stint-ml/stint/api/s3"
+	"github.com/stint-ml/stint/api/sagemaker"
+	"github.com/stint-ml/stint/api/sts"
+	"github.com/stint-ml/stint/control"
+	"github.com/stint-ml/stint/control/training"
+	"github.com/stint-ml/stint/drivers/runner/local"
+	"github.com/stint-ml/stint/drivers/runtimes"
+	storage "github.com/stint-ml/stint/drivers/store/sqlite"
+	telemetry "github.com/stint-ml/stint/drivers/telemetry/sqlite"
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/wire"
+)
+
+// Options are what a user chooses.
+type Options struct {
+	Home     Home
+	Listen   string // address of the shared port
+	S3Listen string // address of the object store's own port
+	Site     platform.Site
+	Capacity platform.Capacity // zero parts: what the machine has
+	Log      *slog.Logger
+}
+
+// Server is a running Stint.
+type Server struct {
+	Options
+	RootKey platform.AccessKey
+
+	store      *storage.Store
+	telemetry  *telemetry.Store
+	runner     *local.Runner
+	identities *api.Identities
+	training   *training.Controller
+	s3         *s3.Server
+	front      *wire.Server
+	sweeper    *sweeper
+}
+
+// Start brings everything up; after an error nothing runs.
+func Start(ctx context.Context, o Options) (*Server, error) {
+	s := &Server{Options: o}
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"data folder", s.openHome}, {"identities", s.openIdentities}, {"object store", s.startS3},
+		{"job runner", s.openRunner}, {"training", s.openTraining}, {"front door", s.startFront}, {"training", s.startTraining},
+	} {
+		if err := step.do(ctx); err != nil {
+			s.Stop(context.WithoutCancel(ctx))
+			return nil, fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return s, nil
+}
+
+// Endpoint is where all services are.
+func (s *Server) Endpoint() string { return "http://" + s.front.Addr() }
+
+// S3Endpoint is the object store's own port.
+func (s *Server) S3Endpoint() string { return s.s3.Endpoint() }
+
+// Failed closes when a listener has died on its own.
+func (s *Server) Failed() <-chan struct{} {
+	failed := make(chan struct{})
+	go func() {
+		defer close(failed)
+		select {
+		case <-s.front.Done():
+		case <-s.s3.Done():
+		}
+	}()
+	return failed
+}
+
+// Stop ends everything, the front door first; jobs go on without the server.
+func (s *Server) Stop(ctx context.Context) error {
+	var errs []error
+	if s.front != nil {
+		errs = append(errs, s.front.Stop(ctx))
+	}
+	if s.sweeper != nil {
+		s.sweeper.stop()
+	}
+	if s.training != nil {
+		s.training.Stop()
+	}
+	if s.runner != nil {
+		errs = append(errs, s.runner.Close())
+	}
+	if s.s3 != nil {
+		errs = append(errs, s.s3.Stop(ctx))
+	}
+	if s.identities != nil {
+		s.identities.Stop()
+	}
+	if s.telemetry != nil {
+		errs = append(errs, s.telemetry.Close())
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Server) openHome(ctx context.Context) (err error) {
+	if err := s.Home.prepare(); err != nil {
+		return err
+	}
+	if s.store, err = storage.Open(ctx, s.Home.Store()); err != nil {
+		return err
+	}
+	s.telemetry, err = telemetry.Open(ctx, s.Home.Telemetry())
+	return err
+}
+
+func (s *Server) openIdentities(ctx context.Context) (err error) {
+	clock := platform.SystemClock{}
+	if s.RootKey, err = api.Bootstrap(ctx, s.store, s.Site, rand.Reader, clock.Now()); err != nil {
+		return err
+	}
+	s.identities = api.NewIdentities(s.store, s.Site, clock, s.Log)
+	s.identities.Start()
+	return nil
+}
+
+func (s *Server) startS3(context.Context) (err error) {
+	s.s3, err = s3.New(s3.Config{Addr: s.S3Listen, Dir: s.Home.Objects(), Site: s.Site, Accounts: s.identities, Log: s.Log})
+	if err != nil {
+		return err
+	}
+	return s.s3.Start()
+}
+
+func (s *Server) openRunner(context.Context) (err error) {
+	s.runner, err = local.New(local.Config{
+		Dir: s.Home.Agents(), Command: []string{"/proc/self/exe", "agent"}, Capacity: s.Capacity,
+		ReadSpool: agent.ReadSpool, Log: s.Log,
+	})
+	return err
+}
+
+func (s *Server) openTraining(ctx context.Context) error {
+	clock := platform.SystemClock{}
+	key, err := control.LoadTokenKey(ctx, s.store, rand.Reader, clock)
+	if err != nil {
+		return err
+	}
+	s.training = training.New(training.Config{
+		Store: s.store, Runner: s.runner, Runtimes: runtimes.Open(s.Home.Runtimes()), Logs: s.telemetry, Metrics: s.telemetry,
+		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Log: s.Log,
+		Endpoints: func() (string, string) { return s.Endpoint(), s.S3Endpoint() },
+	})
+	return nil
+}
+
+func (s *Server) startFront(context.Context) error {
+	clock := platform.SystemClock{}
+	catalogue, err := s.Home.Catalog(s.Site.Partition)
+	if err != nil {
+		return err
+	}
+	door, err := api.NewFrontDoor(api.Config{
+		Site: s.Site, Clock: clock, Identities: s.identities,
+		Services: []*api.Service{
+			sagemaker.New(s.store, catalogue), sts.New(s.store, s.identities, rand.Reader), iam.New(s.store, s.identities, rand.Reader),
+			logs.New(s.telemetry), cloudwatch.New(s.telemetry), cost.New(s.store),
+		},
+		S3: s.s3.Handler(), Agent: agents.Handler(s.training, s.Log), Metrics: metricsPage(),
+		Health: func(ctx context.Context) error {
+			_, err := s.store.List(ctx, platform.Query{Kind: platform.KindUser, Limit: 1})
+			return err
+		},
+		Log: s.Log,
+	})
+	if err != nil {
+		return err
+	}
+	s.front = wire.NewServer(wire.ServerConfig{Addr: s.Listen, Handler: door, Log: s.Log})
+	if err := s.front.Start(); err != nil {
+		return err
+	}
+	return s.Home.announce(Connection{Endpoint: s.Endpoint(), S3: s.S3Endpoint(), Site: s.Site}, s.RootKey)
+}
+
+// startTraining comes last: agents must find the front door.
+func (s *Server) startTraining(ctx context.Context) error {
+	s.sweeper = startSweeper(s.telemetry, s.Log)
+	return s.training.Start(ctx)
+}
+
+func metricsPage() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// sweeper lets the logs forget, once an hour, what their retention does not keep.
+type sweeper struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func startSweeper(logs platform.Logs, log *slog.Logger) *sweeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &sweeper{cancel, make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		tick := time.NewTicker(time.Hour)
+		defer tick.Stop()
+		for {
+			if err := logs.Sweep(ctx, time.Now().UTC()); err != nil && ctx.Err() == nil {
+				log.Warn("sweeping the logs failed; will try again in an hour", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return s
+}
+
+func (s *sweeper) stop() {
+	s.cancel()
+	<-s.done
+}
