@@ -60,20 +60,20 @@ func WithCode(code string, err error) error {
 	return &coded{code, err}
 }
 
-// render turns an error into what the client reads; operation may be nil. internal reports a fault of ours: the client
-// reads nothing of it and the caller logs it.
-func render(s *Service, operation *operation, err error) (e *wire.Error, internal bool) {
+// render turns an error into what the client reads; operation is nil when the call did not get so far. A client reads
+// nothing of a fault of ours but that there was one.
+func render(s *Service, operation *operation, err error) *wire.Error {
 	var signature *sigv4.Failure
 	var ready *wire.Error
 	var serialization *shapes.SerializationError
 	var validation *shapes.ValidationError
 	switch {
 	case errors.As(err, &signature):
-		return signature.Render(s.dialect()), false
+		return signature.Render(s.dialect())
 	case errors.As(err, &ready): // by a codec
-		return ready, false
+		return ready
 	case errors.As(err, &serialization):
-		return &wire.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: serialization.Message}, false
+		return &wire.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: serialization.Message}
 	case errors.As(err, &validation):
 		err = platform.Errorf(platform.Invalid, "", "%s", validation.Error())
 	}
@@ -84,26 +84,27 @@ func render(s *Service, operation *operation, err error) (e *wire.Error, interna
 	}
 	a, known := answers[kind]
 	if !known || kind == platform.Internal {
-		return wire.InternalFailure(), true
+		return wire.InternalFailure()
 	}
 	chosen := a[s.Words]
-	if operation != nil {
-		if code := operation.Codes[kind]; code != "" {
-			chosen = operation.answer(code, chosen.status)
-		}
-		var own *coded
-		if errors.As(err, &own) {
-			chosen = operation.answer(own.code, chosen.status)
-		}
+	if operation != nil && operation.Codes[kind] != "" {
+		chosen = operation.answer(operation.Codes[kind], chosen.status)
+	}
+	var own *coded
+	if errors.As(err, &own) {
+		chosen = operation.answer(own.code, chosen.status)
 	}
 	if message == "" {
 		message = ours.Error()
 	}
-	return &wire.Error{Status: chosen.status, Code: chosen.code, Message: message}, false
+	return &wire.Error{Status: chosen.status, Code: chosen.code, Message: message}
 }
 
 // answer gives a code the status that the model has for it, else the one given.
 func (o *operation) answer(code string, status int) answer {
+	if o == nil {
+		return answer{code, status}
+	}
 	for _, f := range o.model.Errors {
 		if f.Code == code && f.Status != 0 {
 			return answer{code, f.Status}

@@ -215,10 +215,10 @@ func (x *exchange) write(out any) error {
 	return query.Write(x.w, x.r, x.service.Model.XMLNamespace, x.operation.name, out)
 }
 
-// refuse answers an error, and logs it when it is ours.
+// refuse answers an error, and logs it when it is ours: only the log tells the cause.
 func (x *exchange) refuse(err error) {
-	e, internal := render(x.service.Service, x.operation, err)
-	if ctx := x.r.Context(); internal && !gone(ctx, err) {
+	e := render(x.service.Service, x.operation, err)
+	if ctx := x.r.Context(); e.Status >= http.StatusInternalServerError && !gone(ctx, err) {
 		x.door.Log.ErrorContext(ctx, "call failed", "request_id", x.call.RequestID, "service", x.service.Model.Name, "operation", x.call.Operation, "error", err)
 	}
 	if x.json {

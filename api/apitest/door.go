@@ -80,21 +80,9 @@ func (l *Log) String() string {
 // Open opens a door to the services that make returns; the test's end closes it.
 func Open(t testing.TB, store platform.Store, make func(*Door) []*api.Service) *Door {
 	t.Helper()
-	d := &Door{
-		Store: store, Log: &Log{}, Random: &lockedReader{r: rand.NewChaCha8([32]byte{1})},
-		Clock: &Clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
-	}
-	log := slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	root, err := api.Bootstrap(context.Background(), store, Site, d.Random, d.Clock.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.Root = root
-	d.Identities = api.NewIdentities(store, Site, d.Clock, log)
-	d.Identities.Start()
-	t.Cleanup(d.Identities.Stop)
+	d := Prepare(t, store)
 	handler, err := api.NewFrontDoor(api.Config{
-		Site: Site, Clock: d.Clock, Identities: d.Identities, Services: make(d), Log: log,
+		Site: Site, Clock: d.Clock, Identities: d.Identities, Services: make(d), Log: d.Logger(),
 		S3: answering("s3"), Agent: answering("agent"), Metrics: answering("metrics"),
 		Health: func(context.Context) error { return nil },
 	})
@@ -105,6 +93,29 @@ func Open(t testing.TB, store platform.Store, make func(*Door) []*api.Service) *
 	t.Cleanup(server.Close)
 	d.URL = server.URL
 	return d
+}
+
+// Prepare makes all that a door needs but the door: a store that was bootstrapped and Identities that follow it.
+func Prepare(t testing.TB, store platform.Store) *Door {
+	t.Helper()
+	d := &Door{
+		Store: store, Log: &Log{}, Random: &lockedReader{r: rand.NewChaCha8([32]byte{1})},
+		Clock: &Clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)},
+	}
+	root, err := api.Bootstrap(context.Background(), store, Site, d.Random, d.Clock.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Root = root
+	d.Identities = api.NewIdentities(store, Site, d.Clock, d.Logger())
+	d.Identities.Start()
+	t.Cleanup(d.Identities.Stop)
+	return d
+}
+
+// Logger writes to Log, from level Info up.
+func (d *Door) Logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(d.Log, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
 // answering stands for a handler that is injected: it says its name.
