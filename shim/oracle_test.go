@@ -52,13 +52,23 @@ func (j *job) dumped() dumped {
 	return d
 }
 
+// oracleCase is one file of testdata/oracle; regenerate.py there says how the expected half
+// was got from the public toolkit.
+type oracleCase struct {
+	Given struct {
+		Hyperparameters, ResourceConfig, InputDataConfig json.RawMessage
+		Environment                                      map[string]string
+	}
+	Expected struct {
+		Arguments []string
+		Variables map[string]string
+	}
+}
+
 // TestSameAsThePublicToolkit compares the arguments and the variables with those that the
-// sagemaker-training package makes of the same files; testdata/oracle/regenerate.py says how
-// the answers were got.
+// sagemaker-training package makes of the same files.
 func TestSameAsThePublicToolkit(t *testing.T) {
 	t.Parallel()
-	// Set by the framework images besides, so no part of the toolkit's answer.
-	images := []string{"SM_INPUT", "SM_INPUT_TRAINING_CONFIG_FILE", "SM_INPUT_DATA_CONFIG_FILE", "SM_CHECKPOINT_CONFIG_FILE"}
 	paths, err := filepath.Glob("testdata/oracle/*.json")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no cases: %v", err)
@@ -66,20 +76,11 @@ func TestSameAsThePublicToolkit(t *testing.T) {
 	for _, path := range paths {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".json"), func(t *testing.T) {
 			t.Parallel()
-			var test struct {
-				Given struct {
-					Hyperparameters, ResourceConfig, InputDataConfig json.RawMessage
-					Environment                                      map[string]string
-				}
-				Expected struct {
-					Arguments []string
-					Variables map[string]string
-				}
-			}
 			text, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
 			}
+			var test oracleCase
 			if err := json.Unmarshal(text, &test); err != nil {
 				t.Fatal(err)
 			}
@@ -92,23 +93,28 @@ func TestSameAsThePublicToolkit(t *testing.T) {
 			for name, value := range test.Given.Environment {
 				j.environ = append(j.environ, name+"="+value)
 			}
-			got := j.dumped()
-
-			want := test.Expected
+			got, want := j.dumped(), test.Expected
 			if tail := len(got.Argv) - len(want.Arguments); tail < 1 || !slices.Equal(got.Argv[tail:], want.Arguments) {
 				t.Errorf("arguments\n got %q\nwant … %q", got.Argv, want.Arguments)
 			}
-			for name, value := range want.Variables {
-				if present, ok := got.Environ[name]; !ok || present != value {
-					t.Errorf("%s\n got %q (set: %t)\nwant %q", name, present, ok, value)
-				}
-			}
-			for name, value := range got.Environ {
-				if _, ok := want.Variables[name]; !ok && strings.HasPrefix(name, "SM_") && !slices.Contains(images, name) {
-					t.Errorf("%s=%q: the toolkit does not set it", name, value)
-				}
-			}
+			compareVariables(t, got.Environ, want.Variables)
 		})
+	}
+}
+
+func compareVariables(t *testing.T, got, want map[string]string) {
+	t.Helper()
+	// Set by the framework images besides, so no part of the toolkit's answer.
+	images := []string{"SM_INPUT", "SM_INPUT_TRAINING_CONFIG_FILE", "SM_INPUT_DATA_CONFIG_FILE", "SM_CHECKPOINT_CONFIG_FILE"}
+	for name, value := range want {
+		if present, ok := got[name]; !ok || present != value {
+			t.Errorf("%s\n got %q (set: %t)\nwant %q", name, present, ok, value)
+		}
+	}
+	for name, value := range got {
+		if _, ok := want[name]; !ok && strings.HasPrefix(name, "SM_") && !slices.Contains(images, name) {
+			t.Errorf("%s=%q: the toolkit does not set it", name, value)
+		}
 	}
 }
 

@@ -30,10 +30,9 @@ def extract(source, code_dir):
             if hasattr(tarfile, "data_filter"):
                 archive.extractall(code_dir, filter="data")
             else:
-                members = archive.getmembers()
-                for member in members:
+                for member in archive:  # one by one: a check must see the links before it
                     _check_member(member, os.path.realpath(code_dir))
-                archive.extractall(code_dir, members)
+                    archive.extract(member, code_dir)
     except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
         raise JobError("cannot unpack the source %s: %s" % (source, error))
 
@@ -50,7 +49,7 @@ def _check_member(member, code_dir):
             raise JobError("the source archive's member %r leads outside the source directory" % member.name)
     if member.isdev():
         raise JobError("the source archive's member %r is a device" % member.name)
-    member.mode &= 0o755
+    member.mode = member.mode & 0o755 | (0o700 if member.isdir() else 0o600)
 
 
 def copy(source, code_dir):

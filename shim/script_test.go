@@ -5,7 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
-	"os"
+	"errors"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -14,74 +14,77 @@ import (
 	"testing"
 )
 
-// TestFailureFile says what each way to fail leaves behind.
+const raising = "def main():\n    raise ValueError('the data is bad')\nmain()\n"
+
+// failures are the ways to fail and what each leaves behind.
+var failures = map[string]struct {
+	program string
+	source  map[string]string
+	code    int
+	want    []string // parts of the failure file, in order
+}{
+	"exception": {
+		"train.py", map[string]string{"train.py": raising}, 1,
+		[]string{
+			"ExecuteUserScriptError:\nExitCode 1\nErrorMessage \"ValueError: the data is bad\n",
+			`train.py", line 2, in main`, "line 3, in <module>", `train.py"`,
+		},
+	},
+	"exception of a library": {
+		"train.py", map[string]string{"train.py": "import lib\nraise lib.Bad()\n", "lib.py": "class Bad(Exception): pass\n"}, 1,
+		[]string{"ErrorMessage \"lib.Bad\n"},
+	},
+	"syntax error": {
+		"train.py", map[string]string{"train.py": "x = (\n"}, 1,
+		[]string{"ErrorMessage \"SyntaxError: ", "(train.py, line "},
+	},
+	"exit code": {
+		"train.py", map[string]string{"train.py": "import sys\nsys.exit(3)\n"}, 3,
+		[]string{"ExecuteUserScriptError:\nExitCode 3\nErrorMessage \"\"\nCommand \"", "train.py"},
+	},
+	"exit code that looks like a signal's": {
+		"train.py", map[string]string{"train.py": "import sys\nsys.exit(128)\n"}, 128, []string{"ExitCode 128\n"},
+	},
+	"killed, as for want of memory": {
+		"train.py", map[string]string{"train.py": "import os\nos.kill(os.getpid(), 9)\n"}, 137,
+		[]string{"ExitCode 137\n", "ExtraInfo \"OutOfMemory: Process killed by SIGKILL (signal 9)\"\n"},
+	},
+	"crash": {
+		"train.py", map[string]string{"train.py": "import os\nos.kill(os.getpid(), 11)\n"}, 139,
+		[]string{"ExitCode 139\n", "signal 11"},
+	},
+	"a message longer than the reason": {
+		"train.py", map[string]string{"train.py": "raise RuntimeError('x' * 100000)\n"}, 1,
+		[]string{"RuntimeError: xxx", "\nCommand \"", "train.py"},
+	},
+	"the script's own failure file": {
+		"train.py", map[string]string{"train.py": "open('../output/failure', 'w').write('out of luck')\nraise ValueError\n"}, 1,
+		[]string{"out of luck"},
+	},
+	"a failed child that it got over": {
+		"train.py", map[string]string{"train.py": "import subprocess, sys\nsubprocess.run([sys.executable, 'other.py'])\nsys.exit(1)\n", "other.py": raising}, 1,
+		[]string{"ErrorMessage \"\""},
+	},
+	"an exception hook of its own": {
+		"train.py", map[string]string{"train.py": "import sys\nusual = sys.excepthook\nsys.excepthook = lambda *a: usual(*a)\nraise ValueError('seen')\n"}, 1,
+		[]string{"ErrorMessage \"ValueError: seen"},
+	},
+	"Python in a shell script": {
+		"run.sh", map[string]string{"run.sh": "#!/bin/sh\nset -e\npython3 first.py || true\npython3 second.py\n", "first.py": "raise KeyError\n", "second.py": raising}, 1,
+		[]string{"ErrorMessage \"ValueError: the data is bad", "/bin/sh -c exec ./run.sh"},
+	},
+	"missing script": {
+		"trian.py", map[string]string{"train.py": "", "data/x": ""}, 1,
+		[]string{"the entry point 'trian.py' is not in the source directory", "which holds: data/, train.py"},
+	},
+	"outside": {"../train.py", map[string]string{"train.py": ""}, 1, []string{"'../train.py' is not usable"}},
+	"option":  {"-c", nil, 1, []string{"'-c' is not usable"}},
+	"none":    {"", nil, 1, []string{`no entry point: set the hyperparameter "sagemaker_program"`}},
+}
+
 func TestFailureFile(t *testing.T) {
 	t.Parallel()
-	const raising = "def main():\n    raise ValueError('the data is bad')\nmain()\n"
-	for name, test := range map[string]struct {
-		program string
-		source  map[string]string
-		code    int
-		want    []string // parts of the failure file, in order
-	}{
-		"exception": {
-			"train.py", map[string]string{"train.py": raising}, 1,
-			[]string{
-				"ExecuteUserScriptError:\nExitCode 1\nErrorMessage \"ValueError: the data is bad\n",
-				`code/train.py", line 2, in main`, "line 3, in <module>", `train.py"`,
-			},
-		},
-		"exception of a library": {
-			"train.py", map[string]string{"train.py": "import lib\nraise lib.Bad()\n", "lib.py": "class Bad(Exception): pass\n"}, 1,
-			[]string{"ErrorMessage \"lib.Bad\n"},
-		},
-		"syntax error": {
-			"train.py", map[string]string{"train.py": "x = (\n"}, 1,
-			[]string{"ErrorMessage \"SyntaxError: ", "train.py, line 1)"},
-		},
-		"exit code": {
-			"train.py", map[string]string{"train.py": "import sys\nsys.exit(3)\n"}, 3,
-			[]string{"ExecuteUserScriptError:\nExitCode 3\nErrorMessage \"\"\nCommand \"", "train.py"},
-		},
-		"exit code that looks like a signal's": {
-			"train.py", map[string]string{"train.py": "import sys\nsys.exit(128)\n"}, 128, []string{"ExitCode 128\n"},
-		},
-		"killed, as for want of memory": {
-			"train.py", map[string]string{"train.py": "import os\nos.kill(os.getpid(), 9)\n"}, 137,
-			[]string{"ExitCode 137\n", "ExtraInfo \"OutOfMemory: Process killed by SIGKILL (signal 9)\"\n"},
-		},
-		"crash": {
-			"train.py", map[string]string{"train.py": "import os\nos.kill(os.getpid(), 11)\n"}, 139,
-			[]string{"ExitCode 139\n", "signal 11"},
-		},
-		"a message longer than the reason": {
-			"train.py", map[string]string{"train.py": "raise RuntimeError('x' * 100000)\n"}, 1,
-			[]string{"RuntimeError: xxx", "\nCommand \"", "train.py"},
-		},
-		"the script's own failure file": {
-			"train.py", map[string]string{"train.py": "open('../output/failure', 'w').write('out of luck')\nraise ValueError\n"}, 1,
-			[]string{"out of luck"},
-		},
-		"a failed child that it got over": {
-			"train.py", map[string]string{"train.py": "import subprocess, sys\nsubprocess.run([sys.executable, 'other.py'])\nsys.exit(1)\n", "other.py": raising}, 1,
-			[]string{"ErrorMessage \"\""},
-		},
-		"an exception hook of its own": {
-			"train.py", map[string]string{"train.py": "import sys\nusual = sys.excepthook\nsys.excepthook = lambda *a: usual(*a)\nraise ValueError('seen')\n"}, 1,
-			[]string{"ErrorMessage \"ValueError: seen"},
-		},
-		"Python in a shell script": {
-			"run.sh", map[string]string{"run.sh": "#!/bin/sh\nset -e\npython3 first.py || true\npython3 second.py\n", "first.py": "raise KeyError\n", "second.py": raising}, 1,
-			[]string{"ErrorMessage \"ValueError: the data is bad", "/bin/sh -c exec ./run.sh"},
-		},
-		"missing script": {
-			"trian.py", map[string]string{"train.py": "", "data/x": ""}, 1,
-			[]string{"the entry point 'trian.py' is not in the source directory", "which holds: data/, train.py"},
-		},
-		"outside": {"../train.py", map[string]string{"train.py": ""}, 1, []string{"'../train.py' is not usable"}},
-		"option":  {"-c", nil, 1, []string{"'-c' is not usable"}},
-		"none":    {"", nil, 1, []string{`no entry point: set the hyperparameter "sagemaker_program"`}},
-	} {
+	for name, test := range failures {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			j := newJob(t, map[string]any{"sagemaker_program": test.program}, test.source)
@@ -115,7 +118,7 @@ func TestBadConfiguration(t *testing.T) {
 		spoil func(*job)
 		want  string
 	}{
-		"no file":   {func(j *job) { os.Remove(filepath.Join(j.root, "input/config/hyperparameters.json")) }, "No such file"},
+		"no file":   {func(j *job) { j.remove("input/config/hyperparameters.json") }, "No such file"},
 		"not JSON":  {func(j *job) { j.write("input/config/inputdataconfig.json", "{") }, "inputdataconfig.json is not JSON"},
 		"not UTF-8": {func(j *job) { j.write("input/config/inputdataconfig.json", "\xff") }, "inputdataconfig.json is not JSON"},
 		"an array":  {func(j *job) { j.configure("hyperparameters", []int{}) }, "does not hold a JSON object"},
@@ -125,7 +128,7 @@ func TestBadConfiguration(t *testing.T) {
 		}, "is not one of"},
 		"not fetched": {func(j *job) {
 			j.configure("hyperparameters", map[string]any{"sagemaker_program": "train.py", "sagemaker_submit_directory": `"s3://b/k.tar.gz"`})
-			os.RemoveAll(filepath.Join(j.root, "code"))
+			j.remove("code")
 		}, "the source s3://b/k.tar.gz was not fetched"},
 		"no MPI": {func(j *job) {
 			j.configure("hyperparameters", map[string]any{"sagemaker_program": "train.py", "sagemaker_mpi_enabled": "true"})
@@ -183,6 +186,17 @@ func TestShellScriptGetsArgumentsUnharmed(t *testing.T) {
 	})
 	if r := j.must(); r.stdout != "-v|"+odd+"|-w||" {
 		t.Errorf("got %q", r.stdout)
+	}
+}
+
+// TestSignalsAsTheSystemHasThem: Python ignores SIGPIPE, and children would inherit that.
+func TestSignalsAsTheSystemHasThem(t *testing.T) {
+	t.Parallel()
+	j := newJob(t, map[string]any{"sagemaker_program": "run.sh"}, map[string]string{"run.sh": "#!/bin/sh\ngrep SigIgn /proc/self/status\n"})
+	r := j.must()
+	ignored, err := strconv.ParseUint(strings.TrimSpace(strings.TrimPrefix(r.stdout, "SigIgn:")), 16, 64)
+	if err != nil || ignored&(1<<(syscall.SIGPIPE-1)) != 0 {
+		t.Errorf("SIGPIPE is ignored: %q, %v", r.stdout, err)
 	}
 }
 
@@ -313,47 +327,74 @@ if __name__ == "__main__":
 	j.must()
 }
 
-// TestSourceArchive: a local archive is unpacked where there is no source yet.
+// sourceArchive is a .tar.gz of train.py and the members given, each of them empty.
+func sourceArchive(t *testing.T, members ...tar.Header) string {
+	t.Helper()
+	const script = "print('unpacked')\n"
+	var archive bytes.Buffer
+	zip := gzip.NewWriter(&archive)
+	w := tar.NewWriter(zip)
+	for _, header := range append([]tar.Header{{Name: "train.py", Size: int64(len(script)), Typeflag: tar.TypeReg}}, members...) {
+		header.Mode = 0o444 // whatever it says, the job can change its source
+		if err := w.WriteHeader(&header); err != nil {
+			t.Fatal(err)
+		}
+		if header.Size > 0 {
+			if _, err := w.Write([]byte(script)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(w.Close(), zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return archive.String()
+}
+
+// TestSourceArchive: a local archive is unpacked where there is no source yet, and stays
+// inside; by tarfile's own filter, and by ours for the interpreters that have none.
 func TestSourceArchive(t *testing.T) {
 	t.Parallel()
+	const withoutFilter = "import sys, tarfile; vars(tarfile).pop('data_filter', None); sys.path.insert(0, sys.argv[1]); import prepare; prepare.extract(sys.argv[2], sys.argv[3])"
 	for name, test := range map[string]struct {
-		member  tar.Header
-		failure string
+		members []tar.Header
+		good    bool
 	}{
-		"good":        {tar.Header{Name: "lib/x.py", Mode: 0o644, Typeflag: tar.TypeReg}, ""},
-		"upwards":     {tar.Header{Name: "../x.py", Mode: 0o644, Typeflag: tar.TypeReg}, "outside"},
-		"linked away": {tar.Header{Name: "x", Linkname: "/etc", Typeflag: tar.TypeSymlink}, "link"},
+		"good": {[]tar.Header{
+			{Name: "lib/", Typeflag: tar.TypeDir},
+			{Name: "lib/x.py", Typeflag: tar.TypeReg},
+			{Name: "lib/y.py", Linkname: "x.py", Typeflag: tar.TypeSymlink},
+			{Name: "lib/z.py", Linkname: "lib/x.py", Typeflag: tar.TypeLink},
+		}, true},
+		"upwards":         {[]tar.Header{{Name: "../x.py", Typeflag: tar.TypeReg}}, false},
+		"linked away":     {[]tar.Header{{Name: "x", Linkname: "/etc", Typeflag: tar.TypeSymlink}}, false},
+		"hard link":       {[]tar.Header{{Name: "x", Linkname: "../source.tar.gz", Typeflag: tar.TypeLink}}, false},
+		"device":          {[]tar.Header{{Name: "x", Typeflag: tar.TypeChar}}, false},
+		"links in a row":  {[]tar.Header{{Name: "d/a", Linkname: "..", Typeflag: tar.TypeSymlink}, {Name: "b", Linkname: "d/a/..", Typeflag: tar.TypeSymlink}}, false},
+		"through a link":  {[]tar.Header{{Name: "a", Linkname: "..", Typeflag: tar.TypeSymlink}, {Name: "a/x.py", Typeflag: tar.TypeReg}}, false},
+		"the root itself": {[]tar.Header{{Name: "./", Typeflag: tar.TypeDir}}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var archive bytes.Buffer
-			zip := gzip.NewWriter(&archive)
-			w := tar.NewWriter(zip)
-			script := "print('unpacked')\n"
-			for _, header := range []*tar.Header{{Name: "train.py", Mode: 0o644, Size: int64(len(script)), Typeflag: tar.TypeReg}, &test.member} {
-				if err := w.WriteHeader(header); err != nil {
-					t.Fatal(err)
-				}
-				if header.Size > 0 {
-					if _, err := w.Write([]byte(script)); err != nil {
-						t.Fatal(err)
-					}
-				}
-			}
-			w.Close()
-			zip.Close()
 			j := newJob(t, nil, nil)
-			j.write("source.tar.gz", archive.String())
-			j.configure("hyperparameters", map[string]any{"sagemaker_program": "train.py", "sagemaker_submit_directory": filepath.Join(j.root, "source.tar.gz")})
+			source := filepath.Join(j.root, "source.tar.gz")
+			j.write("source.tar.gz", sourceArchive(t, test.members...))
+			j.configure("hyperparameters", map[string]any{"sagemaker_program": "train.py", "sagemaker_submit_directory": source})
 			r := j.run()
-			if test.failure == "" && (r.code != 0 || !strings.HasSuffix(r.stdout, "unpacked\n")) {
+			if (r.code == 0) != test.good || strings.HasSuffix(r.stdout, "unpacked\n") != test.good || strings.Contains(r.failure, "Framework Error") {
 				t.Errorf("exit code %d, stdout %q, failure %q", r.code, r.stdout, r.failure)
-			}
-			if !strings.Contains(r.failure, test.failure) || (r.code == 0) != (test.failure == "") {
-				t.Errorf("exit code %d, failure %q, want %q", r.code, r.failure, test.failure)
 			}
 			if j.read("x.py") != "" {
 				t.Error("a member left the source directory")
+			}
+
+			old := filepath.Join(j.root, "old")
+			output, err := exec.Command(j.python, "-c", withoutFilter, j.folder, source, old).CombinedOutput()
+			if (err == nil) != test.good || !test.good && !strings.Contains(string(output), "source archive's member") {
+				t.Errorf("without tarfile's filter: %v\n%s", err, output)
+			}
+			if test.good && j.read("old/train.py") == "" {
+				t.Error("nothing came out")
 			}
 		})
 	}

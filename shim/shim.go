@@ -11,6 +11,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -79,19 +80,13 @@ func replace(path string, text []byte) error {
 	if err != nil {
 		return fmt.Errorf("shim: %w", err)
 	}
-	defer os.Remove(temporary.Name())
 	_, err = temporary.Write(text)
-	if err == nil {
-		err = temporary.Chmod(0o644)
-	}
-	if closeErr := temporary.Close(); err == nil {
-		err = closeErr
-	}
+	err = errors.Join(err, temporary.Chmod(0o644), temporary.Close())
 	if err == nil {
 		err = os.Rename(temporary.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("shim: %w", err)
+		return fmt.Errorf("shim: %w", errors.Join(err, os.Remove(temporary.Name())))
 	}
 	return nil
 }

@@ -94,6 +94,13 @@ func (j *job) write(name, text string) {
 	}
 }
 
+func (j *job) remove(name string) {
+	j.t.Helper()
+	if err := os.RemoveAll(filepath.Join(j.root, name)); err != nil {
+		j.t.Fatal(err)
+	}
+}
+
 // read is the text of a file under the job's root, "" when there is none.
 func (j *job) read(name string) string {
 	j.t.Helper()
