@@ -100,7 +100,7 @@ def install(processes, arguments, environment, own_dir):
     if "." in arguments and runtime["builds"] and not os.path.exists("pyproject.toml"):
         # The runtime can build it: do not fetch setuptools for the build alone.
         command.insert(4, "--no-build-isolation")
-    say("Installing what the source requires: %s\n" % " ".join(command[1:]))
+    say("Installing what the source requires: %s\n" % " ".join(command[2:]))
     child, code = processes.run(command, _pip_environment(environment, log))
     if code and not processes.stop_signal:
         kind = "InstallModuleError" if "." in arguments else "InstallRequirementsError"
