@@ -1,0 +1,93 @@
+package client
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/shapes/logs"
+	"github.com/stint-ml/stint/shapes/sagemaker"
+)
+
+var (
+	toSageMaker = target{sagemaker.Service.SigningName, sagemaker.Service.TargetPrefix}
+	toLogs      = target{logs.Service.SigningName, logs.Service.TargetPrefix}
+	toStint     = target{"stint", "Stint"}
+)
+
+// CreateTrainingJob asks for a job.
+func (c *Client) CreateTrainingJob(ctx context.Context, in *sagemaker.CreateTrainingJobRequest) error {
+	return c.call(ctx, toSageMaker, "CreateTrainingJob", in, nil)
+}
+
+// DescribeTrainingJob shows one job.
+func (c *Client) DescribeTrainingJob(ctx context.Context, name string) (*sagemaker.DescribeTrainingJobResponse, error) {
+	out := new(sagemaker.DescribeTrainingJobResponse)
+	return out, c.call(ctx, toSageMaker, "DescribeTrainingJob", &sagemaker.DescribeTrainingJobRequest{TrainingJobName: &name}, out)
+}
+
+// ListTrainingJobs gives one page of jobs.
+func (c *Client) ListTrainingJobs(ctx context.Context, in *sagemaker.ListTrainingJobsRequest) (*sagemaker.ListTrainingJobsResponse, error) {
+	out := new(sagemaker.ListTrainingJobsResponse)
+	return out, c.call(ctx, toSageMaker, "ListTrainingJobs", in, out)
+}
+
+// StopTrainingJob asks a job to stop.
+func (c *Client) StopTrainingJob(ctx context.Context, name string) error {
+	return c.call(ctx, toSageMaker, "StopTrainingJob", &sagemaker.StopTrainingJobRequest{TrainingJobName: &name}, nil)
+}
+
+// DeleteTrainingJob forgets a job that has ended.
+func (c *Client) DeleteTrainingJob(ctx context.Context, name string) error {
+	return c.call(ctx, toSageMaker, "DeleteTrainingJob", &sagemaker.DeleteTrainingJobRequest{TrainingJobName: &name}, nil)
+}
+
+// DescribeLogStreams gives one page of the streams of a group.
+func (c *Client) DescribeLogStreams(ctx context.Context, in *logs.DescribeLogStreamsRequest) (*logs.DescribeLogStreamsResponse, error) {
+	out := new(logs.DescribeLogStreamsResponse)
+	return out, c.call(ctx, toLogs, "DescribeLogStreams", in, out)
+}
+
+// GetLogEvents gives one page of a stream.
+func (c *Client) GetLogEvents(ctx context.Context, in *logs.GetLogEventsRequest) (*logs.GetLogEventsResponse, error) {
+	out := new(logs.GetLogEventsResponse)
+	return out, c.call(ctx, toLogs, "GetLogEvents", in, out)
+}
+
+// Cost gives the bill of a training job.
+func (c *Client) Cost(ctx context.Context, job string) (*cost.GetCostResponse, error) {
+	arn := string(c.Site.ARN("sagemaker", "training-job/"+job))
+	out := new(cost.GetCostResponse)
+	return out, c.call(ctx, toStint, "GetCost", &cost.GetCostRequest{ResourceArn: &arn}, out)
+}
+
+// EnsureBucket makes a bucket unless the caller has it.
+func (c *Client) EnsureBucket(ctx context.Context, bucket string) error {
+	body := ""
+	if c.Site.Region != "us-east-1" { // which S3 wants not to be named
+		body = `<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><LocationConstraint>` +
+			c.Site.Region + `</LocationConstraint></CreateBucketConfiguration>`
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPut, c.S3+"/"+bucket, strings.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("make the bucket %s: %w", bucket, err)
+	}
+	a, err := c.send(r, "s3", c.S3)
+	if err != nil {
+		return err
+	}
+	if a.status == http.StatusOK {
+		return nil
+	}
+	said := struct{ Code, Message string }{}
+	if err := xml.Unmarshal(a.body, &said); err != nil {
+		said.Message = fmt.Sprintf("the server answered with HTTP status %d: %.200s", a.status, a.body)
+	}
+	if said.Code == "BucketAlreadyOwnedByYou" {
+		return nil
+	}
+	return &APIError{Operation: "CreateBucket", Status: a.status, Code: said.Code, Message: fmt.Sprintf("the bucket %s cannot be made: %s", bucket, said.Message)}
+}

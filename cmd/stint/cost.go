@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/cmd/stint/client"
+	"github.com/stint-ml/stint/platform"
+)
+
+func (a *app) costCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "cost JOB...",
+		Short: "Show what jobs cost, exact to the second",
+		Long: `Show what jobs cost: a line for each attempt, list price × seconds, exact to nine decimals. Seconds count from when an
+attempt began to work until it ended; waiting for room costs nothing. Prices are public list prices, or your own in
+catalog.csv of the data folder.`,
+		Example: `  stint cost digits-2026-05-01-10-00-00-000
+  stint cost JOB --json | jq -r .Costs[0].Total.Amount`,
+		Args:              someArguments("the name of a job"),
+		ValidArgsFunction: a.completeJobs,
+		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
+			var bills []*cost.GetCostResponse
+			for _, name := range args {
+				b, err := c.Cost(ctx, name)
+				if err != nil {
+					return a.explainMissing(err, name)
+				}
+				bills = append(bills, b)
+			}
+			if a.json {
+				return a.printJSON(map[string]any{"Costs": bills})
+			}
+			for i, b := range bills {
+				a.printBill(args[i], b)
+			}
+			return a.printSum(bills)
+		}),
+	}
+}
+
+func (a *app) printBill(name string, b *cost.GetCostResponse) {
+	p := a.onOut
+	a.print("%s", p.bold(name))
+	if len(b.Lines) == 0 {
+		a.print("  Nothing yet: billing begins when the job begins to work.\n")
+		return
+	}
+	t := table{head: []string{">ATTEMPT", "INSTANCE", "PURCHASE", ">RATE", "STARTED", ">SECONDS", ">COST"}}
+	for _, l := range b.Lines {
+		t.add(fmt.Sprint(l.Attempt), fmt.Sprintf("%d × %s", l.Count, l.InstanceType), l.Purchase, exact(l.HourlyRate)+"/h",
+			moment(l.Start), fmt.Sprint(l.Seconds), exact(l.Cost))
+	}
+	for _, line := range t.lines(p) {
+		a.print("  %s", line)
+	}
+	total := fmt.Sprintf("  Total  %s", p.bold(exact(b.Total)))
+	if b.Running {
+		total += p.dim("  and counting")
+	}
+	a.print("%s", total)
+	if saved := savings(b); saved != "" {
+		a.print("  %s", p.green(saved))
+	}
+	a.print("")
+}
+
+// savings says what spot capacity saved against the list price.
+func savings(b *cost.GetCostResponse) string {
+	paid, err1 := money(b.Total)
+	list, err2 := money(b.OnDemandTotal)
+	if err1 != nil || err2 != nil || list.Nanos <= paid.Nanos || list.Currency != paid.Currency {
+		return ""
+	}
+	saved := platform.Money{Nanos: list.Nanos - paid.Nanos, Currency: list.Currency}
+	return fmt.Sprintf("Saved  %s of %s on demand, %.1f %%", saved, exact(b.OnDemandTotal), 100*float64(saved.Nanos)/float64(list.Nanos))
+}
+
+// printSum adds several bills, one sum a currency.
+func (a *app) printSum(bills []*cost.GetCostResponse) error {
+	if len(bills) < 2 {
+		return nil
+	}
+	sums := map[platform.Currency]platform.Money{}
+	for _, b := range bills {
+		m, err := money(b.Total)
+		if err != nil {
+			return err
+		}
+		if sums[m.Currency], err = sums[m.Currency].Plus(m); err != nil {
+			return err
+		}
+	}
+	for _, c := range slices.Sorted(maps.Keys(sums)) {
+		if c != "" { // of jobs that have cost nothing yet
+			a.print("All together  %s", a.onOut.bold(sums[c].String()))
+		}
+	}
+	return nil
+}
