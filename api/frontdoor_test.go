@@ -19,7 +19,7 @@ import (
 )
 
 // do sends a request made by hand; sign is nil for none.
-func do(t *testing.T, method, address string, body []byte, header map[string]string, sign func(*http.Request)) (*http.Response, string) {
+func do(t *testing.T, method, address string, body []byte, header map[string]string, sign func(*http.Request)) answer {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, address, bytes.NewReader(body))
 	if err != nil {
@@ -40,7 +40,14 @@ func do(t *testing.T, method, address string, body []byte, header map[string]str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response, string(text)
+	return answer{response.StatusCode, response.Header.Get("X-Amzn-Requestid"), string(text)}
+}
+
+// answer is what came back.
+type answer struct {
+	status    int
+	requestID string
+	body      string
 }
 
 func signer(t *testing.T, d *apitest.Door, service string) func(*http.Request) {
@@ -103,12 +110,12 @@ func TestRouting(t *testing.T) {
 			if test.scope != "" {
 				sign = signer(t, d, test.scope)
 			}
-			response, body := do(t, test.method, d.URL+test.path, []byte(test.body), test.header, sign)
-			if response.StatusCode != test.status || !strings.Contains(body, test.want) {
-				t.Errorf("got %d %s\nwant %d with %q", response.StatusCode, body, test.status, test.want)
+			got := do(t, test.method, d.URL+test.path, []byte(test.body), test.header, sign)
+			if got.status != test.status || !strings.Contains(got.body, test.want) {
+				t.Errorf("got %d %s\nwant %d with %q", got.status, got.body, test.status, test.want)
 			}
-			if id := response.Header.Get("X-Amzn-Requestid"); len(id) != 36 {
-				t.Errorf("request id %q", id)
+			if len(got.requestID) != 36 {
+				t.Errorf("request id %q", got.requestID)
 			}
 		})
 	}
@@ -120,10 +127,10 @@ func TestMetricsAreForThisMachine(t *testing.T) {
 	for peer, want := range map[string]int{"127.0.0.1:9": 200, "[::1]:9": 200, "[::ffff:127.0.0.1]:9": 200, "192.0.2.1:9": 403, "": 403} {
 		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 		r.RemoteAddr = peer
-		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, r)
-		if answer.Code != want {
-			t.Errorf("from %q: %d, want %d", peer, answer.Code, want)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, r)
+		if recorder.Code != want {
+			t.Errorf("from %q: %d, want %d", peer, recorder.Code, want)
 		}
 	}
 }
@@ -144,10 +151,10 @@ func handlerOf(t testing.TB, d *apitest.Door, services ...*api.Service) http.Han
 
 func TestUnhealthy(t *testing.T) {
 	t.Parallel()
-	answer := httptest.NewRecorder()
-	handlerOf(t, open(t)).ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/_stint/health", nil))
-	if answer.Code != http.StatusServiceUnavailable || strings.Contains(answer.Body.String(), "EOF") {
-		t.Errorf("got %d %s", answer.Code, answer.Body)
+	recorder := httptest.NewRecorder()
+	handlerOf(t, open(t)).ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/_stint/health", nil))
+	if recorder.Code != http.StatusServiceUnavailable || strings.Contains(recorder.Body.String(), "EOF") {
+		t.Errorf("got %d %s", recorder.Code, recorder.Body)
 	}
 }
 
@@ -185,7 +192,7 @@ func TestSignatures(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			response, body := do(t, http.MethodPost, d.URL+"/", []byte(describeBody("j")), map[string]string{"X-Amz-Target": describeTarget}, func(r *http.Request) {
+			got := do(t, http.MethodPost, d.URL+"/", []byte(describeBody("j")), map[string]string{"X-Amz-Target": describeTarget}, func(r *http.Request) {
 				if err := test.sign(r); err != nil {
 					t.Fatal(err)
 				}
@@ -193,10 +200,10 @@ func TestSignatures(t *testing.T) {
 					test.change(r)
 				}
 			})
-			if response.StatusCode < 400 || response.StatusCode > 403 || !strings.Contains(body, test.want) {
-				t.Errorf("got %d %s, want %q", response.StatusCode, body, test.want)
+			if got.status < 400 || got.status > 403 || !strings.Contains(got.body, test.want) {
+				t.Errorf("got %d %s, want %q", got.status, got.body, test.want)
 			}
-			if strings.Contains(body, key.SecretAccessKey) {
+			if strings.Contains(got.body, key.SecretAccessKey) {
 				t.Error("the answer holds the secret")
 			}
 		})
@@ -207,13 +214,13 @@ func TestGlobalServicesTakeTheFirstRegionToo(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	for region, want := range map[string]int{"us-east-1": 200, "eu-west-1": 200, "us-west-2": 403} {
-		response, body := do(t, http.MethodPost, d.URL+"/", []byte("Action=GetCallerIdentity"), map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, func(r *http.Request) {
+		got := do(t, http.MethodPost, d.URL+"/", []byte("Action=GetCallerIdentity"), map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, func(r *http.Request) {
 			if err := sigv4.Sign(r, apitest.Of(d.Root), region, "sts", d.Clock.Now()); err != nil {
 				t.Fatal(err)
 			}
 		})
-		if response.StatusCode != want {
-			t.Errorf("%s: %d %s", region, response.StatusCode, body)
+		if got.status != want {
+			t.Errorf("%s: %d %s", region, got.status, got.body)
 		}
 	}
 }
@@ -254,9 +261,9 @@ func TestCompressedBodies(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			response, body := do(t, http.MethodPost, d.URL+"/", test.body, map[string]string{"X-Amz-Target": describeTarget, "Content-Encoding": test.encoding}, signer(t, d, "sagemaker"))
-			if response.StatusCode != test.status {
-				t.Errorf("got %d %s, want %d", response.StatusCode, body, test.status)
+			got := do(t, http.MethodPost, d.URL+"/", test.body, map[string]string{"X-Amz-Target": describeTarget, "Content-Encoding": test.encoding}, signer(t, d, "sagemaker"))
+			if got.status != test.status {
+				t.Errorf("got %d %s, want %d", got.status, got.body, test.status)
 			}
 		})
 	}
@@ -268,11 +275,11 @@ func TestFaultsOfOursStayInside(t *testing.T) {
 		t.Run(job, func(t *testing.T) {
 			t.Parallel()
 			d := open(t)
-			response, body := do(t, http.MethodPost, d.URL+"/", []byte(describeBody(job)), map[string]string{"X-Amz-Target": describeTarget}, signer(t, d, "sagemaker"))
-			if response.StatusCode != 500 || !strings.Contains(body, "InternalFailure") || strings.Contains(body, "secret") {
-				t.Errorf("got %d %s", response.StatusCode, body)
+			got := do(t, http.MethodPost, d.URL+"/", []byte(describeBody(job)), map[string]string{"X-Amz-Target": describeTarget}, signer(t, d, "sagemaker"))
+			if got.status != 500 || !strings.Contains(got.body, "InternalFailure") || strings.Contains(got.body, "secret") {
+				t.Errorf("got %d %s", got.status, got.body)
 			}
-			if log := d.Log.String(); !strings.Contains(log, "secret") || !strings.Contains(log, response.Header.Get("X-Amzn-Requestid")) {
+			if log := d.Log.String(); !strings.Contains(log, "secret") || !strings.Contains(log, got.requestID) {
 				t.Errorf("the log does not tell the cause and the request id: %s", log)
 			}
 			if status, _ := d.JSON(t, apitest.Of(d.Root), "sagemaker", describeTarget, describeBody("j")); status != 200 {
@@ -339,10 +346,10 @@ func FuzzFrontDoor(f *testing.F) {
 				return
 			}
 		}
-		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, r)
-		if answer.Code >= 500 {
-			t.Errorf("%d %s\nlog: %s", answer.Code, answer.Body, d.Log)
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, r)
+		if recorder.Code >= 500 {
+			t.Errorf("%d %s\nlog: %s", recorder.Code, recorder.Body, d.Log)
 		}
 	})
 }

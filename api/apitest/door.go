@@ -77,12 +77,12 @@ func (l *Log) String() string {
 	return l.text.String()
 }
 
-// Open opens a door to the services that make returns; the test's end closes it.
-func Open(t testing.TB, store platform.Store, make func(*Door) []*api.Service) *Door {
+// Open opens a door to the services given; the test's end closes it.
+func Open(t testing.TB, store platform.Store, services func(*Door) []*api.Service) *Door {
 	t.Helper()
 	d := Prepare(t, store)
 	handler, err := api.NewFrontDoor(api.Config{
-		Site: Site, Clock: d.Clock, Identities: d.Identities, Services: make(d), Log: d.Logger(),
+		Site: Site, Clock: d.Clock, Identities: d.Identities, Services: services(d), Log: d.Logger(),
 		S3: answering("s3"), Agent: answering("agent"), Metrics: answering("metrics"),
 		Health: func(context.Context) error { return nil },
 	})

@@ -61,37 +61,58 @@ type player struct {
 	last  string // answer
 }
 
+// commands are the lines that do something, by their first word, with how many words there are.
+var commands = map[string]struct {
+	words int
+	run   func(p *player, words []string)
+}{
+	"as":      {2, (*player).become},
+	"save":    {2, func(p *player, words []string) { p.saved[words[1]] = p.credentials() }},
+	"advance": {2, (*player).advance},
+	"call":    {3, (*player).callQuery},
+	"json":    {3, (*player).callJSON},
+}
+
 func (p *player) step() {
 	line := p.lines[p.at]
 	p.at++
 	p.out = append(p.out, line)
 	words := strings.Fields(line)
-	switch {
-	case len(words) == 0 || words[0] == "#":
-	case words[0] == "as" && len(words) == 2:
-		if p.as = words[1]; p.saved[p.as].AccessKeyID == "" {
-			p.t.Fatalf("line %d: nobody was saved as %s", p.at, p.as)
-		}
-	case words[0] == "save" && len(words) == 2:
-		p.saved[words[1]] = p.credentials()
-	case words[0] == "advance" && len(words) == 2:
-		d, err := time.ParseDuration(words[1])
-		if err != nil {
-			p.t.Fatalf("line %d: %v", p.at, err)
-		}
-		p.door.Clock.Advance(d)
-	case words[0] == "call" && len(words) == 3:
-		form := url.Values{"Action": {words[2]}}
-		for _, parameter := range p.indented() {
-			name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
-			form.Set(name, p.expand(value))
-		}
-		p.answer(p.door.Query(p.t, p.saved[p.as], words[1], form))
-	case words[0] == "json" && len(words) == 3:
-		p.answer(p.door.JSON(p.t, p.saved[p.as], words[1], words[2], p.expand(strings.Join(p.indented(), "\n"))))
-	default:
+	if len(words) == 0 || words[0] == "#" {
+		return
+	}
+	command, known := commands[words[0]]
+	if !known || len(words) != command.words {
 		p.t.Fatalf("line %d: %q is not understood", p.at, line)
 	}
+	command.run(p, words)
+}
+
+func (p *player) become(words []string) {
+	if p.as = words[1]; p.saved[p.as].AccessKeyID == "" {
+		p.t.Fatalf("line %d: nobody was saved as %s", p.at, p.as)
+	}
+}
+
+func (p *player) advance(words []string) {
+	d, err := time.ParseDuration(words[1])
+	if err != nil {
+		p.t.Fatalf("line %d: %v", p.at, err)
+	}
+	p.door.Clock.Advance(d)
+}
+
+func (p *player) callQuery(words []string) {
+	form := url.Values{"Action": {words[2]}}
+	for _, parameter := range p.indented() {
+		name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+		form.Set(name, p.expand(value))
+	}
+	p.answer(p.door.Query(p.t, p.saved[p.as], words[1], form))
+}
+
+func (p *player) callJSON(words []string) {
+	p.answer(p.door.JSON(p.t, p.saved[p.as], words[1], words[2], p.expand(strings.Join(p.indented(), "\n"))))
 }
 
 func (p *player) indented() []string {

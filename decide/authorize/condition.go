@@ -87,16 +87,11 @@ func table(rows ...operator) map[string]*operator {
 // holds evaluates the condition. decided is false when it hangs on a policy variable that has no value.
 func (c *condition) holds(context map[string][]string) (holds, decided bool) {
 	values := context[c.key]
-	if c.operator == &null {
-		for i := range c.operands {
-			if (c.operands[i].text == "true") == (len(values) == 0) {
-				return true, true
-			}
-		}
-		return false, true
-	}
-	if len(values) == 0 {
-		return c.ifExists || c.quantifier == forAllValues || c.operator.negated && c.quantifier == plain, true
+	switch {
+	case c.operator == &null:
+		return c.asksFor(len(values) == 0), true
+	case len(values) == 0:
+		return c.holdsAbsent(), true
 	}
 	matching, decided := 0, true
 	for _, value := range values {
@@ -111,12 +106,25 @@ func (c *condition) holds(context map[string][]string) (holds, decided bool) {
 	if c.operator.negated {
 		satisfying = len(values) - matching
 	}
-	switch {
-	case c.quantifier == forAllValues, c.quantifier == plain && c.operator.negated:
+	if c.quantifier == forAllValues || c.quantifier == plain && c.operator.negated {
 		return satisfying == len(values), decided
-	default:
-		return satisfying > 0, decided
 	}
+	return satisfying > 0, decided
+}
+
+// holdsAbsent is the answer when the context has not the key.
+func (c *condition) holdsAbsent() bool {
+	return c.ifExists || c.quantifier == forAllValues || c.operator.negated && c.quantifier == plain
+}
+
+// asksFor is Null's: is one of its operands whether the key is absent?
+func (c *condition) asksFor(absent bool) bool {
+	for i := range c.operands {
+		if (c.operands[i].text == "true") == absent {
+			return true
+		}
+	}
+	return false
 }
 
 // matchesAny compares one context value with the operands, of which one is enough.

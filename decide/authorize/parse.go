@@ -58,28 +58,16 @@ func (p *parser) document(text string) ([]statement, error) {
 	}
 	var list []element
 	for _, m := range top {
-		switch m.name {
-		case "Version":
-			version, ok := readString(m.value)
-			if !ok || version != version2012 && version != version2008 {
-				return nil, malformed("Version", "The policy must contain a valid version string")
-			}
-			p.variables = version == version2012
-		case "Id":
-			if _, ok := readString(m.value); !ok {
-				return nil, malformed("Id", "Syntax errors in policy.")
-			}
-		case "Statement":
-			if list, err = readStatements(m.value); err != nil {
-				return nil, err
-			}
-		default:
-			return nil, malformed(m.name, "Syntax errors in policy.")
+		found, err := p.topMember(m)
+		if err != nil {
+			return nil, err
 		}
+		list = append(list, found...)
 	}
 	if len(list) == 0 {
 		return nil, malformed("Statement", "Syntax errors in policy. A policy must contain at least one statement.")
 	}
+	// Only now: a Version may stand behind the statements it is about.
 	p.sids = make(map[string]bool)
 	statements := make([]statement, len(list))
 	for i, e := range list {
@@ -88,6 +76,28 @@ func (p *parser) document(text string) ([]statement, error) {
 		}
 	}
 	return statements, nil
+}
+
+// topMember reads a member of the document and gives the statements, if it holds them.
+func (p *parser) topMember(m member) ([]element, error) {
+	switch m.name {
+	case "Version":
+		version, ok := readString(m.value)
+		if !ok || version != version2012 && version != version2008 {
+			return nil, malformed("Version", "The policy must contain a valid version string")
+		}
+		p.variables = version == version2012
+		return nil, nil
+	case "Id":
+		if _, ok := readString(m.value); !ok {
+			return nil, malformed("Id", "Syntax errors in policy.")
+		}
+		return nil, nil
+	case "Statement":
+		return readStatements(m.value)
+	default:
+		return nil, malformed(m.name, "Syntax errors in policy.")
+	}
 }
 
 // element is a JSON value and where it stands.
@@ -188,17 +198,8 @@ func (p *parser) actions(s *statement, m member, place string) error {
 		return malformed(place, "Syntax errors in policy.")
 	}
 	for _, text := range texts {
-		vendor, name, found := strings.Cut(text, ":")
-		switch {
-		case text == "*" && p.use != ForTrust:
-		case !found:
-			return malformed(place, "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
-		case vendor != "*" && strings.ContainsFunc(vendor, notVendor) || vendor == "":
-			return malformed(place, "Vendor %s is not valid", vendor)
-		case name == "":
-			return malformed(place, "Syntax errors in policy. The action %q has no name.", text)
-		case p.use == ForTrust && !strings.EqualFold(vendor, "sts"):
-			return malformed(place, "AssumeRole policy may only specify STS AssumeRole actions.")
+		if err := p.checkAction(text, place); err != nil {
+			return err
 		}
 		s.actions.list = append(s.actions.list, compileAction(text))
 	}
@@ -207,6 +208,25 @@ func (p *parser) actions(s *statement, m member, place string) error {
 		return malformed(place, "Policy statement must contain actions.")
 	}
 	return nil
+}
+
+func (p *parser) checkAction(text, place string) error {
+	if text == "*" && p.use != ForTrust {
+		return nil
+	}
+	vendor, name, found := strings.Cut(text, ":")
+	switch {
+	case !found:
+		return malformed(place, "Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
+	case vendor == "" || vendor != "*" && strings.ContainsFunc(vendor, notVendor):
+		return malformed(place, "Vendor %s is not valid", vendor)
+	case name == "":
+		return malformed(place, "Syntax errors in policy. The action %q has no name.", text)
+	case p.use == ForTrust && !strings.EqualFold(vendor, "sts"):
+		return malformed(place, "AssumeRole policy may only specify STS AssumeRole actions.")
+	default:
+		return nil
+	}
 }
 
 func notVendor(r rune) bool {
@@ -261,20 +281,24 @@ func completeARN(text string) string {
 
 // complete checks that a statement holds what its use demands, and nothing twice.
 func (p *parser) complete(seen map[string]bool, place string) error {
-	for _, pair := range [][2]string{{"Action", "NotAction"}, {"Resource", "NotResource"}, {"Principal", "NotPrincipal"}} {
-		if seen[pair[0]] && seen[pair[1]] {
-			return malformed(place, "Syntax errors in policy. A statement has either %s or %s.", pair[0], pair[1])
-		}
-	}
-	switch {
-	case !seen["Effect"]:
+	if !seen["Effect"] {
 		return malformed(place, "Missing required field Effect")
-	case !seen["Action"] && !seen["NotAction"]:
-		return malformed(place, "Policy statement must contain actions.")
-	case p.use != ForTrust && !seen["Resource"] && !seen["NotResource"]:
-		return malformed(place, "Policy statement must contain resources.")
-	case p.use != ForIdentity && !seen["Principal"] && !seen["NotPrincipal"]:
-		return malformed(place, "Missing required field Principal")
+	}
+	for _, pair := range []struct {
+		name, negated string
+		needed        bool
+		missing       string
+	}{
+		{"Action", "NotAction", true, "Policy statement must contain actions."},
+		{"Resource", "NotResource", p.use != ForTrust, "Policy statement must contain resources."},
+		{"Principal", "NotPrincipal", p.use != ForIdentity, "Missing required field Principal"},
+	} {
+		switch {
+		case seen[pair.name] && seen[pair.negated]:
+			return malformed(place, "Syntax errors in policy. A statement has either %s or %s.", pair.name, pair.negated)
+		case pair.needed && !seen[pair.name] && !seen[pair.negated]:
+			return malformed(place, "%s", pair.missing)
+		}
 	}
 	return nil
 }

@@ -29,8 +29,9 @@ const (
 type atom int16
 
 const (
-	anyOne atom = -1
-	anyRun atom = -2
+	anyOne  atom = -1
+	anyRun  atom = -2
+	pastEnd atom = -3 // in no pattern
 )
 
 // part is a stretch of atoms or, when key is set, a variable.
@@ -193,14 +194,18 @@ func (p *pattern) expand(context map[string][]string) ([]atom, bool) {
 func matchAtoms(p []atom, s string, fold bool) bool {
 	i, j, star, mark := 0, 0, -1, 0
 	for j < len(s) {
+		a := pastEnd
+		if i < len(p) {
+			a = p[i]
+		}
 		switch {
-		case i < len(p) && p[i] == anyRun:
+		case a == anyRun:
 			star, mark = i, j
 			i++
-		case i < len(p) && p[i] == anyOne:
+		case a == anyOne:
 			i++
 			j += characterAt(s, j)
-		case i < len(p) && (p[i] == atom(s[j]) || fold && p[i] == atom(lower(s[j]))):
+		case a == atom(s[j]), fold && a == atom(lower(s[j])):
 			i++
 			j++
 		case star >= 0:
