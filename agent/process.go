@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"syscall"
 	"time"
 
@@ -55,9 +56,7 @@ func (a *agent) start(work context.Context) (*process, error) {
 		output.Close()
 		return nil, context.Cause(work)
 	}
-	setOOMScore(oomRaised)
-	started, err := os.StartProcess(c.path, c.args, &os.ProcAttr{Dir: c.dir, Env: c.env, Files: []*os.File{null, input, input}, Sys: attributes})
-	setOOMScore(oomAsBefore)
+	started, err := startUnprivileged(c, &os.ProcAttr{Dir: c.dir, Env: c.env, Files: []*os.File{null, input, input}, Sys: attributes})
 	if err != nil {
 		output.Close()
 		return nil, a.startError(c, unwrapPath(err))
@@ -66,6 +65,29 @@ func (a *agent) start(work context.Context) (*process, error) {
 	_ = started.Release() // reap waits for it
 	go p.reap()
 	return p, nil
+}
+
+// startUnprivileged starts a command that has no capability of the agent's and cannot gain any: setuid programs are ordinary
+// ones to it. What makes it so are traits of the thread that forks, so the thread is thrown away afterwards.
+func startUnprivileged(c command, how *os.ProcAttr) (p *os.Process, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked
+		if how.Sys.Credential != nil || os.Geteuid() != 0 {
+			err = errors.Join(
+				unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
+				unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+			if err != nil {
+				return
+			}
+		}
+		setOOMScore(oomRaised)
+		p, err = os.StartProcess(c.path, c.args, how)
+		setOOMScore(oomAsBefore)
+	}()
+	<-done
+	return p, err
 }
 
 // setOOMScore says how willingly the kernel kills this process, and those that it starts from now on, when memory ends.

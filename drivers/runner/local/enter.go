@@ -1,0 +1,102 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/stint-ml/stint/platform"
+)
+
+// Bootstrap is what an agent's process learns from Enter.
+type Bootstrap struct {
+	Token     string
+	Dir       string   // the agent's own folder, by a path that only this process can use
+	Root      string   // /opt/ml, where the job's own is mounted
+	Outside   string   // the same as the machine outside names it
+	UID, GID  int      // for the user's code; -1: the agent's own
+	Notes     []string // what the job has to do without on this machine
+	StopAsked bool     // Stop was called before the agent could hear it
+
+	started *os.File // holds the lock that proves the agent alive
+	cgroups []string
+	view    *view
+}
+
+// Root is where every job finds the container contract.
+const Root = "/opt/ml"
+
+// ErrStarted says that an agent was started before, or is not to be started any more: the process has nothing to do.
+var ErrStarted = errors.New("this agent was started before")
+
+// Enter makes the calling process the agent of a folder that Start made: it takes the folder's started mark, enters the
+// cgroups, and builds the job's view of the machine. It must be called first of all by the program that Config.Command
+// starts, after it has made sure that SIGTERM is caught, and once.
+func Enter(dir string) (*Bootstrap, error) {
+	// 1. Be the one that was started. From here on the server can see and signal this process.
+	started, err := begin(dir)
+	if errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrNotExist) {
+		return nil, ErrStarted
+	}
+	if err != nil {
+		return nil, platform.Errorf(platform.Internal, dir, "begin: %w", err)
+	}
+	var boot bootstrap
+	if err := readJSON(filepath.Join(dir, bootstrapName), &boot); err != nil {
+		return nil, platform.Errorf(platform.Internal, dir, "read what to do: %w", err)
+	}
+	b := &Bootstrap{
+		Token: boot.Spec.Token, Root: Root, Outside: filepath.Join(dir, mlName), UID: boot.UID, GID: boot.GID,
+		Notes: boot.Notes, started: started, cgroups: boot.Cgroups,
+	}
+	// 2. Be bound by the limits, before anything takes memory or time.
+	for _, folder := range boot.Cgroups {
+		if err := os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0); err != nil {
+			b.Notes = append(b.Notes, "the job runs without a limit: "+err.Error())
+		}
+	}
+	// 3. Have a view of the machine of one's own.
+	syscall.Umask(0o022)
+	if err := syscall.Sethostname([]byte(boot.Spec.Host)); err != nil {
+		return nil, platform.Errorf(platform.Internal, dir, "name the host %s: %w%s", boot.Spec.Host, err, entryHint())
+	}
+	b.view = &view{closed: boot.UID >= 0}
+	notes, err := b.view.build(dir, boot)
+	if err != nil {
+		return nil, platform.Errorf(platform.Internal, dir, "build the job's view of the machine: %w%s", err, entryHint())
+	}
+	b.Notes = append(b.Notes, notes...)
+	b.Dir = fmt.Sprintf("/proc/self/fd/%d", b.view.own.Fd())
+	// 4. Hear a stop that came before the mark.
+	_, err = os.Stat(filepath.Join(b.Dir, stopName))
+	b.StopAsked = err == nil
+	return b, nil
+}
+
+// entryHint says what to change where a user namespace can be made but gives no rights.
+func entryHint() string {
+	if os.Geteuid() == 0 {
+		return ""
+	}
+	return "; run the server as root, or as root: " + namespaceRemedy()
+}
+
+// Path gives a path by which this process alone reaches a file of the machine that its job does not see.
+func (b *Bootstrap) Path(path string) string { return b.view.outside(path) }
+
+// Reveal makes programs that the operator's runtime table names visible and reachable to the job, each with the folder tree
+// it is installed in, when they lie where jobs do not see: below /tmp, say, or in root's home. Paths that do not exist are
+// passed over.
+func (b *Bootstrap) Reveal(paths ...string) error {
+	for _, p := range paths {
+		if err := b.view.reveal(p); err != nil {
+			return platform.Errorf(platform.Internal, p, "make %s visible to the job: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// Memory tells of the job's memory.
+func (b *Bootstrap) Memory() Memory { return memoryUse(b.cgroups) }
