@@ -209,7 +209,10 @@ func (d *Database) scanRow(row *sql.Row, dest []any) (found bool, err error) {
 	return true, nil
 }
 
-// QueryEach gives each row of one consistent reading to visit, until it fails or ctx ends.
+// ErrStop is what a visit returns to be given no more rows; it is not an error for the caller.
+var ErrStop = errors.New("no more rows are wanted")
+
+// QueryEach gives each row of one consistent reading to visit, until it fails, says ErrStop or ctx ends.
 func (d *Database) QueryEach(ctx context.Context, query string, args []any, visit func(scan func(dest ...any) error) error) error {
 	s, err := d.queries.get(query)
 	if err != nil {
@@ -225,7 +228,11 @@ func (d *Database) QueryEach(ctx context.Context, query string, args []any, visi
 func (d *Database) each(rows *sql.Rows, visit func(scan func(dest ...any) error) error) error {
 	for rows.Next() {
 		if err := visit(rows.Scan); err != nil {
-			return errors.Join(d.Fault(err), rows.Close())
+			_ = rows.Close()
+			if errors.Is(err, ErrStop) {
+				return nil
+			}
+			return d.Fault(err)
 		}
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {

@@ -1,21 +1,15 @@
 package store
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"unique"
 
+	"github.com/stint-ml/stint/drivers"
 	"github.com/stint-ml/stint/platform"
 )
 
-// A page token is base64url of: the place of the last record given (what the list is sorted by, then its name) and, before
-// that, eight bytes of a hash over this place and every field of the query. So a token that was damaged or comes with
-// another query is refused, and nothing needs to be remembered. It holds no secret: who can make one up can as well
-// ask for the page itself.
-const sumBytes = 8
-
+// token seals the place of the last record given: what the list is sorted by, then its name.
 func (s *selection) token(last *entry) string {
 	var place []byte
 	switch s.Sort {
@@ -27,29 +21,27 @@ func (s *selection) token(last *entry) string {
 		place = binary.AppendUvarint(place, uint64(len(last.state.Value())))
 		place = append(place, last.state.Value()...)
 	}
-	place = append(place, last.name...)
-	return base64.RawURLEncoding.EncodeToString(append(s.sum(place), place...))
+	return drivers.SealToken(s.fingerprint(), append(place, last.name...))
 }
 
 // parse gives an entry with the fields that the order looks at.
 func (s *selection) parse(token string) (*entry, error) {
-	bad := platform.Errorf(platform.Invalid, token, "the page token %q is not one of this list; ask for the first page again with the same filters", token)
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(raw) < sumBytes || string(s.sum(raw[sumBytes:])) != string(raw[:sumBytes]) {
-		return nil, bad
+	place, err := drivers.OpenToken(s.fingerprint(), token)
+	if err != nil {
+		return nil, err
 	}
-	place, last := raw[sumBytes:], &entry{}
+	last := &entry{}
 	switch s.Sort {
 	case platform.ByCreated, platform.ByModified:
 		micro, n := binary.Varint(place)
 		if n <= 0 {
-			return nil, bad
+			return nil, drivers.BadToken(token)
 		}
 		last.created, last.modified, place = micro, micro, place[n:]
 	case platform.ByState:
 		length, n := binary.Uvarint(place)
 		if n <= 0 || length > uint64(len(place)-n) {
-			return nil, bad
+			return nil, drivers.BadToken(token)
 		}
 		last.state, place = unique.Make(string(place[n:n+int(length)])), place[n+int(length):]
 	}
@@ -57,10 +49,8 @@ func (s *selection) parse(token string) (*entry, error) {
 	return last, nil
 }
 
-// sum covers what was asked for, but not the size of the page, which a reader may change.
-func (s *selection) sum(place []byte) []byte {
-	q := fmt.Appendf(nil, "%q %q %q %q %d %d %d %d %q %t ", s.Kind, s.Query.States, s.NamePrefix, s.contains,
+// fingerprint covers what was asked for, but not the size of the page, which a reader may change.
+func (s *selection) fingerprint() []byte {
+	return fmt.Appendf(nil, "%q %q %q %q %d %d %d %d %q %t", s.Kind, s.Query.States, s.NamePrefix, s.contains,
 		s.createdAfter, s.createdBefore, s.modifiedAfter, s.modifiedBefore, s.Sort, s.Descending)
-	sum := sha256.Sum256(append(q, place...))
-	return sum[:sumBytes]
 }

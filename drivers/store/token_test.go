@@ -1,11 +1,11 @@
 package store
 
 import (
-	"encoding/base64"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"github.com/stint-ml/stint/drivers"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -21,7 +21,7 @@ func TestForgedTokens(t *testing.T) {
 			rt.Fatal(err)
 		}
 		place := rapid.SliceOfN(rapid.Byte(), 0, 30).Draw(rt, "place")
-		q.Token = base64.RawURLEncoding.EncodeToString(append(s.sum(place), place...))
+		q.Token = drivers.SealToken(s.fingerprint(), place)
 		if _, _, err := index.Select(q); err != nil && !platform.Is(err, platform.Invalid) {
 			rt.Fatal(err)
 		}
