@@ -90,7 +90,7 @@ func (a *app) rootCommand() *cobra.Command {
 		c.GroupID = "jobs"
 		root.AddCommand(c)
 	}
-	root.AddCommand(a.versionCommand())
+	root.AddCommand(a.versionCommand(), a.agentCommand())
 	return root
 }
 

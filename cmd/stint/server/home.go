@@ -9,6 +9,7 @@ import (
 
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/platform/catalog"
+	"github.com/stint-ml/stint/shim"
 )
 
 // Home is the data folder. Everything that Stint keeps is below it.
@@ -52,6 +53,12 @@ func (h Home) Runtimes() string { return h.path("runtimes") }
 // EndpointFile tells agents where the server is.
 func (h Home) EndpointFile() string { return h.path("endpoint.json") }
 
+// Programs is the folder of the Python programs that run inside jobs.
+func (h Home) Programs() string { return h.path("shim") }
+
+// TrainProgram is the program of script mode.
+func (h Home) TrainProgram() string { return filepath.Join(h.Programs(), shim.TrainProgram) }
+
 func (h Home) keyFile() string { return h.path("root-key.json") }
 
 // Connection is what a client needs to find the server.
@@ -66,7 +73,12 @@ func (h Home) prepare() error {
 	if err := os.MkdirAll(string(h), 0o711); err != nil { // see above
 		return platform.Errorf(platform.Unavailable, string(h), "make the data folder: %w", err)
 	}
-	return nil
+	for _, shared := range []string{h.Runtimes(), h.Programs()} {
+		if err := os.MkdirAll(shared, 0o755); err != nil { // jobs run as other users and read them
+			return platform.Errorf(platform.Unavailable, shared, "make the folder: %w", err)
+		}
+	}
+	return shim.Install(h.Programs())
 }
 
 // Catalog is the instance types: the built-in ones under the user's catalog.csv.

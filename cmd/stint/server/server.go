@@ -51,7 +51,7 @@ type Server struct {
 	RootKey platform.AccessKey
 
 	store      *storage.Store
-	telemetry  *telemetry.Store
+	telemetry  *telemetry.Telemetry
 	runner     *local.Runner
 	identities *api.Identities
 	training   *training.Controller
@@ -134,7 +134,7 @@ func (s *Server) openHome(ctx context.Context) (err error) {
 	if s.store, err = storage.Open(ctx, s.Home.Store()); err != nil {
 		return err
 	}
-	s.telemetry, err = telemetry.Open(ctx, s.Home.Telemetry())
+	s.telemetry, err = telemetry.Open(ctx, s.Home.Telemetry(), platform.SystemClock{})
 	return err
 }
 
@@ -158,7 +158,8 @@ func (s *Server) startS3(context.Context) (err error) {
 
 func (s *Server) openRunner(context.Context) (err error) {
 	s.runner, err = local.New(local.Config{
-		Dir: s.Home.Agents(), Command: []string{"/proc/self/exe", "agent"}, Capacity: s.Capacity,
+		Dir: s.Home.Agents(), Command: []string{"/proc/self/exe", "agent", "--of", string(s.Home), "--dir", "{dir}"}, Capacity: s.Capacity,
+		Hide: []string{string(s.Home)}, Show: []string{s.Home.Runtimes(), s.Home.Programs()},
 		ReadSpool: agent.ReadSpool, Log: s.Log,
 	})
 	return err
@@ -187,7 +188,7 @@ func (s *Server) startFront(context.Context) error {
 	door, err := api.NewFrontDoor(api.Config{
 		Site: s.Site, Clock: clock, Identities: s.identities,
 		Services: []*api.Service{
-			sagemaker.New(s.store, catalogue), sts.New(s.store, s.identities, rand.Reader), iam.New(s.store, s.identities, rand.Reader),
+			sagemaker.New(s.store, catalogue), sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader),
 			logs.New(s.telemetry), cloudwatch.New(s.telemetry), cost.New(s.store),
 		},
 		S3: s.s3.Handler(), Agent: agents.Handler(s.training, s.Log), Metrics: metricsPage(),
