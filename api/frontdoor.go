@@ -199,15 +199,18 @@ func peerIP(r *http.Request) string {
 	return host
 }
 
-// writeError answers an error in the protocol that a request seems to speak, where no service has been found.
+// writeError answers an error in the protocol that a request seems to speak, where no service has been found: XML to forms
+// and to whoever is not signed for a service of ours, since that is S3's; JSON to the others.
 func (f *FrontDoor) writeError(w http.ResponseWriter, r *http.Request, e *wire.Error) {
-	if len(r.Header["X-Amz-Target"]) > 0 || strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-amz-json") {
+	scope, signed := sigv4.ParseScope(r)
+	form := strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") || strings.Contains(r.URL.RawQuery, "Action=")
+	if _, _, targeted := awsjson.Target(r); targeted || signed && scope.Service != "s3" && !form {
 		awsjson.WriteError(w, r, e)
 		return
 	}
 	namespace := ""
-	if scope, ok := sigv4.ParseScope(r); ok && len(f.services[scope.Service]) > 0 {
-		namespace = f.services[scope.Service][0].Model.XMLNamespace
+	if known := f.services[scope.Service]; len(known) > 0 {
+		namespace = known[0].Model.XMLNamespace
 	}
 	query.WriteError(w, r, namespace, e)
 }

@@ -91,6 +91,8 @@ func TestRouting(t *testing.T) {
 		{"operation that has a shape but no handler", "POST", "/", "{}", target("SageMaker.AddTags"), "sagemaker", 400, "Operation AddTags is not supported by this server"},
 		{"target of another service", "POST", "/", "{}", target("Logs_20140328.PutLogEvents"), "sagemaker", 400, "Operation Logs_20140328.PutLogEvents is not supported by this server"},
 		{"service that is not here", "POST", "/", "{}", target("DynamoDB_20120810.GetItem"), "dynamodb", 400, `"message":"The service dynamodb is not supported by this server"`},
+		{"REST service that is not here", "POST", "/2015-03-31/functions", "{}", map[string]string{"Content-Type": "application/json"}, "lambda", 400, `"message":"The service lambda is not supported by this server"`},
+		{"form service that is not here", "POST", "/", "Action=DescribeInstances", form, "ec2", 400, `<Message>The service ec2 is not supported by this server</Message>`},
 		{"scope of another service", "POST", "/", "{}", target(describeTarget), "logs", 400, "Operation SageMaker.DescribeTrainingJob is not supported by this server"},
 		{"query without action", "POST", "/", "Version=2011-06-15", form, "sts", 400, "<Code>MissingAction</Code>"},
 		{"bad json", "POST", "/", `{"TrainingJobName":`, target(describeTarget), "sagemaker", 400, `"__type":"SerializationException"`},

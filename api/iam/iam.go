@@ -11,9 +11,11 @@ import (
 	"encoding/json"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
 	model "github.com/stint-ml/stint/shapes/iam"
 )
 
@@ -237,3 +239,6 @@ func readTags(tags []model.Tag) (map[string]string, error) {
 	}
 	return kept, nil
 }
+
+// moment is a time as IAM shows it, in whole seconds.
+func moment(t time.Time) *shapes.Timestamp { return shapes.NewTimestamp(t.Truncate(time.Second)) }

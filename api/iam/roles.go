@@ -59,7 +59,7 @@ func checkTrust(document string) error {
 
 func showRole(call *api.Call, r *platform.Role, tags map[string]string) *model.Role {
 	out := &model.Role{
-		Path: &r.Path, RoleName: &r.Name, RoleId: &r.ID, Arn: new(string(r.ARN(call.Site))), CreateDate: shapes.NewTimestamp(r.Created),
+		Path: &r.Path, RoleName: &r.Name, RoleId: &r.ID, Arn: new(string(r.ARN(call.Site))), CreateDate: moment(r.Created),
 		AssumeRolePolicyDocument: new(percentEncode(r.Trust)), MaxSessionDuration: &r.MaxSessionSeconds, Tags: showTags(tags),
 	}
 	if r.Description != "" {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
-	"github.com/stint-ml/stint/shapes"
 	model "github.com/stint-ml/stint/shapes/iam"
 )
 
@@ -48,7 +47,7 @@ func pathOf(path *string) string {
 func showUser(call *api.Call, u *platform.User, tags map[string]string) *model.User {
 	return &model.User{
 		Path: &u.Path, UserName: &u.Name, UserId: &u.ID, Arn: new(string(u.ARN(call.Site))),
-		CreateDate: shapes.NewTimestamp(u.Created), Tags: showTags(tags),
+		CreateDate: moment(u.Created), Tags: showTags(tags),
 	}
 }
 
@@ -75,7 +74,7 @@ func (s *service) getRoot(ctx context.Context, call *api.Call) (*model.GetUserRe
 	}
 	u := &model.User{Path: new("/"), UserId: &call.Site.Account, Arn: new(string(call.Principal.ARN))}
 	if len(keys) > 0 {
-		u.CreateDate = shapes.NewTimestamp(keys[0].Created)
+		u.CreateDate = moment(keys[0].Created)
 	}
 	return &model.GetUserResponse{User: u}, nil
 }
@@ -144,7 +143,7 @@ func (s *service) createAccessKey(ctx context.Context, call *api.Call, in *model
 	}
 	return &model.CreateAccessKeyResponse{AccessKey: &model.AccessKey{
 		UserName: userName(key.User), AccessKeyId: &key.ID, SecretAccessKey: &key.Secret,
-		Status: status(key.Active), CreateDate: shapes.NewTimestamp(key.Created),
+		Status: status(key.Active), CreateDate: moment(key.Created),
 	}}, nil
 }
 
@@ -214,7 +213,7 @@ func (s *service) listAccessKeys(ctx context.Context, call *api.Call, in *model.
 	out := &model.ListAccessKeysResponse{AccessKeyMetadata: []model.AccessKeyMetadata{}, IsTruncated: new(false)} // never more than a page
 	for _, k := range keys {
 		out.AccessKeyMetadata = append(out.AccessKeyMetadata, model.AccessKeyMetadata{
-			UserName: userName(k.User), AccessKeyId: &k.ID, Status: status(k.Active), CreateDate: shapes.NewTimestamp(k.Created),
+			UserName: userName(k.User), AccessKeyId: &k.ID, Status: status(k.Active), CreateDate: moment(k.Created),
 		})
 	}
 	return out, nil
