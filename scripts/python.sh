@@ -3,7 +3,7 @@
 #   find_uv              sets $uv, after installing the pinned installer into .tools/uv when it is not there
 #   install_exactly DIR REQUIREMENT…   makes the environment DIR and installs just these, resolving nothing
 #
-# Why uv and not pip: the 135 packages of SDK 3.x take it 5 s, pip 112 s (2 cores); all else is the same wheels from the
+# Why uv and not pip: the 135 packages of SDK 3.x take it 20 s, pip about 2 minutes (2 cores, both compiling to bytecode); all else is the same wheels from the
 # same registry. The caller has changed to the repository's top folder.
 
 uv_version=0.13.9
