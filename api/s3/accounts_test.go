@@ -2,7 +2,6 @@ package s3_test
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/stint-ml/stint/decide/authorize"
@@ -56,20 +55,34 @@ func (a *accounts) Authenticate(_ context.Context, id string) (string, string, p
 }
 
 func (a *accounts) Decide(_ context.Context, p platform.Principal, action string, resource platform.ARN, conditions map[string][]string) (authorize.Decision, error) {
-	if p.Kind == platform.RootPrincipal && len(p.Policies) == 0 {
-		return authorize.Decision{Outcome: authorize.Allowed}, nil
+	documents := p.Policies
+	if p.Kind == platform.RootPrincipal {
+		documents = []string{`{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`}
 	}
-	var policies []*authorize.Policy
-	for _, doc := range p.Policies {
-		policy, err := authorize.Parse("test", doc, authorize.ForIdentity)
+	policies, err := parse(documents...)
+	if err != nil {
+		return authorize.Decision{}, err
+	}
+	r := &authorize.Request{Principal: p.ARN, Action: action, Resource: resource, Context: conditions}
+	if p.Boundary == "" {
+		return authorize.Evaluate(r, policies, nil, nil), nil
+	}
+	boundary, err := parse(p.Boundary)
+	if err != nil {
+		return authorize.Decision{}, err
+	}
+	return authorize.Evaluate(r, policies, nil, boundary[0]), nil
+}
+
+func parse(documents ...string) (policies []*authorize.Policy, err error) {
+	for _, document := range documents {
+		policy, err := authorize.Parse("test", document, authorize.ForIdentity)
 		if err != nil {
-			return authorize.Decision{}, err
+			return nil, err
 		}
 		policies = append(policies, policy)
 	}
-	policies = slices.Clip(policies)
-	r := &authorize.Request{Principal: p.ARN, Action: action, Resource: resource, Context: conditions}
-	return authorize.Evaluate(r, policies, nil, nil), nil
+	return policies, nil
 }
 
 func root() platform.Principal {

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/s3api"
@@ -38,6 +39,8 @@ const (
 	ioBuffer = 256 << 10
 	// maxCopy is AWS's limit for CopyObject; larger objects are copied in parts.
 	maxCopy = 5 << 30
+	// answerWithin bounds the wait for the first answer after a start.
+	answerWithin = 10 * time.Second
 )
 
 // Config says where the store is, whose it is and who may use it.
@@ -152,15 +155,31 @@ func (s *Server) listen(store *durable) (*s3api.S3ApiServer, string, error) {
 	case err := <-failed:
 		return nil, "", err
 	case <-listening:
-		go s.watch(failed)
-		return gateway, addr, nil
 	}
+	// The gateway says so just before it accepts, and a stop in between would be lost: see it answer.
+	if err := answers(addr); err != nil {
+		return nil, "", err
+	}
+	go s.watch(failed)
+	return gateway, addr, nil
+}
+
+// answers waits for any answer.
+func answers(addr string) error {
+	client := &http.Client{Timeout: answerWithin, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + dialable(addr))
+	if err != nil {
+		return fmt.Errorf("the store does not answer: %w", err)
+	}
+	return res.Body.Close()
 }
 
 func (s *Server) watch(failed <-chan error) {
 	err := <-failed
 	s.mu.Lock()
-	s.err = err
+	if !s.stopped { // else the error is that the listener was closed
+		s.err = err
+	}
 	s.mu.Unlock()
 	close(s.done)
 }
