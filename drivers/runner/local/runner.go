@@ -198,6 +198,7 @@ func (r *Runner) adoptAgent(id platform.AgentID, folder string) error {
 		e.ending = ending{At: time.Now().UTC(), Detail: "ended while no server watched"}
 		r.noteEnding(e)
 	}
+	removeCgroups(e.boot.Cgroups)
 	return nil
 }
 

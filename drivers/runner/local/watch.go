@@ -36,6 +36,7 @@ func (r *Runner) watch(id platform.AgentID, e *entry) {
 	e.process = nil
 	e.ending = ending{At: time.Now().UTC(), Detail: e.howItEnded()}
 	r.noteEnding(e)
+	removeCgroups(e.boot.Cgroups)
 	e.busy.Unlock()
 	r.cfg.Log.Info("an agent has ended", "agent", id, "how", e.ending.Detail)
 	r.mu.Lock()

@@ -53,19 +53,39 @@ func Spec(id platform.AgentID, behaviour string) platform.AgentSpec {
 	}
 }
 
+// open opens a Runner. At the end of the test whatever runs there is ended and everything is removed.
 func open(t *testing.T, h Harness) platform.Runner {
 	t.Helper()
 	r := h.Open(t)
-	t.Cleanup(func() {
-		agents, err := r.List(context.Background())
-		if err == nil {
-			for _, a := range agents {
-				_ = r.Kill(context.Background(), a.ID)
-			}
-		}
-		_ = r.Close()
-	})
+	t.Cleanup(func() { Clear(t, r) })
 	return r
+}
+
+// Clear removes all agents of a Runner that is still open, and closes it.
+func Clear(t *testing.T, r platform.Runner) {
+	ctx := context.Background()
+	deadline := time.Now().Add(patience)
+	for {
+		agents, err := r.List(ctx)
+		if err != nil {
+			t.Errorf("List: %v", err)
+		}
+		for _, a := range agents {
+			_ = r.Kill(ctx, a.ID)
+			_ = r.Remove(ctx, a.ID)
+		}
+		select {
+		case _, more := <-r.Ended():
+			if !more { // closed: another Runner has the place
+				return
+			}
+		case <-time.After(time.Millisecond):
+		}
+		if len(agents) == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	_ = r.Close()
 }
 
 func start(t *testing.T, r platform.Runner, id platform.AgentID, behaviour string) {
