@@ -63,7 +63,7 @@ func describeJob(ctx context.Context, c *client.Client, name string) (*described
 // explainMissing says which job is not there, as AWS does not, and what to do.
 func (a *app) explainMissing(err error, name string) error {
 	if isNotFound(err) {
-		return fmt.Errorf("there is no training job %q; see: %s: %w", name, a.stint("jobs"), err)
+		return &reworded{fmt.Sprintf("there is no training job %q; see: %s", name, a.stint("jobs")), err}
 	}
 	return err
 }

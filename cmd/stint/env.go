@@ -74,9 +74,12 @@ func (a *app) env(c *cobra.Command, shell string) error {
 		a.note("%s %v; start it with: %s", a.onErr.yellow("stint:"), err, a.stint("up"))
 	}
 	if a.json {
-		object := map[string]string{}
+		object := map[string]*string{} // null: to be unset
 		for _, v := range variables {
-			object[v.name] = v.value
+			object[v.name] = nil
+			if v.value != "" {
+				object[v.name] = &v.value
+			}
 		}
 		return a.printJSON(object)
 	}

@@ -38,6 +38,7 @@ type follower struct {
 	output string // folder for the model; empty: leave it in the store
 
 	stopping bool
+	told     int       // phases told so far
 	away     time.Time // since when the server does not answer; zero while it does
 	costAt   time.Time // when cost was asked for
 
@@ -116,12 +117,13 @@ func (f *follower) look(ctx context.Context) (over bool, err error) {
 // show takes a new state for the status line; without one, it says each new phase.
 func (f *follower) show(ctx context.Context, job *sagemaker.DescribeTrainingJobResponse) {
 	f.mu.Lock()
-	was := f.job
 	f.job = job
 	f.mu.Unlock()
-	phase := shapes.Value(job.SecondaryStatus)
-	if !f.live && (was == nil || shapes.Value(was.SecondaryStatus) != phase) && !ended(*job.TrainingJobStatus) {
-		f.note("  %s", phase)
+	for _, t := range job.SecondaryStatusTransitions[min(f.told, len(job.SecondaryStatusTransitions)):] {
+		f.told++
+		if !f.live && !final(*t.Status) {
+			f.note("  %s", *t.Status)
+		}
 	}
 	if f.live && f.now().Sub(f.costAt) >= costEvery {
 		f.costAt = f.now()
@@ -131,6 +133,11 @@ func (f *follower) show(ctx context.Context, job *sagemaker.DescribeTrainingJobR
 			f.mu.Unlock()
 		}
 	}
+}
+
+// final reports whether a phase is the end, which the summary tells.
+func final(phase sagemaker.SecondaryStatus) bool {
+	return len(platform.TrainingTransitions[platform.JobPhase(phase)]) == 0
 }
 
 // showLog keeps the log apart from a result for programs.
@@ -244,8 +251,7 @@ func (f *follower) summarize(job *describedJob, model string) {
 		row(*m.MetricName, fmt.Sprintf("%.6g", shapes.Value(m.Value)))
 	}
 	row("model", model)
-	if f.output != "" && model != "" {
-		row("", "")
+	if model != "" {
 		row("fetched", f.output)
 	}
 	if job.Cost != nil && len(job.Cost.Lines) > 0 {

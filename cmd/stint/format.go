@@ -11,21 +11,29 @@ import (
 	"github.com/stint-ml/stint/shapes"
 )
 
-// duration shows a length of time in its two largest units: 0.4 s, 42 s, 3 min 12 s, 2 h 05 min, 3 d 4 h.
+// duration shows a length of time in its two largest units: 0.4 s, 42 s, 3 min 12 s, 2 h 5 min, 3 d 4 h, 1 h.
 func duration(d time.Duration) string {
+	whole := int(d.Seconds())
+	pair := func(unit int, name string, below int, nameBelow string) string {
+		text := fmt.Sprintf("%d %s", whole/unit, name)
+		if rest := whole % unit / below; rest > 0 {
+			text += fmt.Sprintf(" %d %s", rest, nameBelow)
+		}
+		return text
+	}
 	switch {
 	case d < 0:
 		return "0 s"
 	case d < 10*time.Second:
 		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
-	case d < 24*time.Hour:
-		return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
+	case whole < 60:
+		return fmt.Sprintf("%d s", whole)
+	case whole < 3600:
+		return pair(60, "min", 1, "s")
+	case whole < 86400:
+		return pair(3600, "h", 60, "min")
 	default:
-		return fmt.Sprintf("%d d %d h", int(d.Hours())/24, int(d.Hours())%24)
+		return pair(86400, "d", 3600, "h")
 	}
 }
 
@@ -94,15 +102,14 @@ func money(a cost.Amount) (platform.Money, error) {
 	return platform.Money{Nanos: nanos, Currency: platform.Currency(a.Currency)}, err
 }
 
-// rounded shows an amount to four decimals, or whole when that would show nothing: 0.0012 USD, 12.5000 USD, 0.00003 USD.
+// rounded shows an amount to six decimals, which a second of the smallest instance still fills; exact shows all nine.
 func rounded(a cost.Amount) string {
 	m, err := money(a)
-	const step = platform.NanosPerUnit / 10_000
-	if err != nil || m.Nanos < step {
+	if err != nil {
 		return exact(a)
 	}
-	tenThousandths := (m.Nanos + step/2) / step
-	return strings.TrimSpace(fmt.Sprintf("%d.%04d %s", tenThousandths/10_000, tenThousandths%10_000, m.Currency))
+	millionths := (m.Nanos + 500) / 1000
+	return strings.TrimSpace(fmt.Sprintf("%d.%06d %s", millionths/1_000_000, millionths%1_000_000, m.Currency))
 }
 
 // bar draws how much of something is done.

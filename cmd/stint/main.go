@@ -127,7 +127,7 @@ func (a *app) connect() (*client.Client, error) {
 	}
 	return client.New(client.Config{
 		Endpoint: connection.Endpoint, S3: connection.S3, Site: connection.Site,
-		Credentials: sigv4.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret},
+		Credentials: sigv4.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, Now: a.now,
 	}), nil
 }
 
@@ -142,6 +142,15 @@ func (a *app) stint(command string) string {
 		words += " --home " + quoteShell(a.homeFolder)
 	}
 	return words
+}
+
+// elsewhere is stint for another terminal, which does not have this one's environment.
+func (a *app) elsewhere(command string, home server.Home) string {
+	text := a.stint(command)
+	if a.homeFolder == "" && os.Getenv("STINT_HOME") != "" {
+		text += " --home " + quoteShell(string(home))
+	}
+	return text
 }
 
 // calling makes the RunE of a command that talks to the server; the first interrupt ends it.
@@ -192,6 +201,15 @@ func (e *exitError) Unwrap() error { return e.err }
 func usage(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
+
+// reworded is an error in words of ours; the cause still gives its code.
+type reworded struct {
+	text  string
+	cause error
+}
+
+func (e *reworded) Error() string { return e.text }
+func (e *reworded) Unwrap() error { return e.cause }
 
 // report tells an error in one line and gives the exit code.
 func (a *app) report(err error) int {

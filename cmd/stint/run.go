@@ -102,6 +102,9 @@ func (a *app) run(ctx context.Context, script string, f runFlags) error {
 	if err != nil {
 		return err
 	}
+	if err := a.checkInstance(f.instance, c.Site); err != nil {
+		return err
+	}
 	blobs, err := s3.New(s3.Config{Endpoint: c.S3, Region: c.Site.Region, Credentials: s3.Fixed(s3.Credentials{
 		AccessKeyID: c.Credentials.AccessKeyID, SecretAccessKey: c.Credentials.SecretAccessKey,
 	})})
@@ -201,6 +204,25 @@ func (a *app) planRun(script string, f runFlags) (*trainingRun, error) {
 		request.AlgorithmSpecification.ContainerEntrypoint = []string{"./" + src.program}
 	}
 	return &trainingRun{name: name, source: src, channels: channels, request: request, output: f.output}, nil
+}
+
+// checkInstance looks an instance type up where the server does, since AWS's own refusal lists all that there are.
+func (a *app) checkInstance(name string, site platform.Site) error {
+	home, err := a.home()
+	if err != nil {
+		return err
+	}
+	catalog, err := home.Catalog(site.Partition)
+	if err != nil {
+		return err
+	}
+	if _, err := catalog.Lookup(platform.InstanceType(name)); err != nil {
+		if _, known := catalog[platform.InstanceType("ml."+name)]; known {
+			return usage("--instance %s: did you mean ml.%s?", name, name)
+		}
+		return usage("--instance: %w", err)
+	}
+	return nil
 }
 
 // chooseImage gives the image of a run and, when the table of runtimes is on this machine, its line.

@@ -160,17 +160,30 @@ func parseBytes(text string) (int64, error) {
 	return int64(value * float64(int64(1)<<shift)), nil
 }
 
-// explainStart adds what to do to the usual reasons why a server cannot start.
+// explainStart puts the usual reasons why a server cannot start into words that say what to do.
 func explainStart(err error, o server.Options) error {
+	var network *net.OpError
+	var path *fs.PathError
+	var ours *platform.Error
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w; stop what listens there, or choose other ports with --listen and --s3-listen", err)
-	case errors.Is(err, syscall.EADDRNOTAVAIL), errors.Is(err, syscall.EACCES) && strings.Contains(err.Error(), "listen"):
-		return fmt.Errorf("%w; choose another address with --listen and --s3-listen", err)
-	case platform.Is(err, platform.InUse):
-		return fmt.Errorf("%w; stop that server first, or give this one a folder of its own with --home", err)
-	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.ENOTDIR):
-		return fmt.Errorf("%w; choose a data folder that you may write with --home (this is %s)", err, o.Home)
+	case errors.As(err, &network) && network.Op == "listen":
+		remedy := "choose other addresses"
+		if errors.Is(err, syscall.EADDRINUSE) {
+			remedy = "stop what listens there, or " + remedy
+		}
+		return fmt.Errorf("cannot listen on %s: %w; %s with --listen and --s3-listen", network.Addr, innermost(err), remedy)
+	case platform.Is(err, platform.InUse) && errors.As(err, &ours):
+		return fmt.Errorf("%s with --home", ours.Message)
+	case errors.As(err, &path):
+		return fmt.Errorf("the data folder %s cannot be used: %w; choose one that you may write with --home", o.Home, path)
+	}
+	return err
+}
+
+// innermost is the cause of causes.
+func innermost(err error) error {
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
 	}
 	return err
 }
@@ -200,10 +213,10 @@ func (a *app) greet(s *server.Server) error {
 	row("endpoint", p.cyan(s.Endpoint()))
 	row("S3", p.cyan(s.S3Endpoint()))
 	row("region", fmt.Sprintf("%s, account %s", s.Site.Region, s.Site.Account))
-	row("access key", s.RootKey.ID+p.dim("  its secret: "+a.stint("env")))
+	row("access key", s.RootKey.ID+p.dim("  its secret: "+a.elsewhere("env", s.Home)))
 	row("data", string(s.Home))
-	row("runtimes", strings.Join(installed, ", ")+p.dim("  more: "+a.stint("runtime list")))
-	a.print("\n  Point the SageMaker SDK, boto3 and the AWS CLI here:   %s", p.bold(`eval "$(`+a.stint("env")+`)"`))
+	row("runtimes", strings.Join(installed, ", ")+p.dim("  more: "+a.elsewhere("runtime list", s.Home)))
+	a.print("\n  Point the SageMaker SDK, boto3 and the AWS CLI here:   %s", p.bold(`eval "$(`+a.elsewhere("env", s.Home)+`)"`))
 	a.print("  Ctrl-C stops the server; jobs go on without it.\n")
 	return nil
 }
@@ -214,7 +227,8 @@ func (a *app) farewell(ctx context.Context, s *server.Server) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	c := client.New(client.Config{
-		Endpoint: s.Endpoint(), Site: s.Site, Credentials: sigv4.Credentials{AccessKeyID: s.RootKey.ID, SecretAccessKey: s.RootKey.Secret},
+		Endpoint: s.Endpoint(), Site: s.Site, Now: a.now,
+		Credentials: sigv4.Credentials{AccessKeyID: s.RootKey.ID, SecretAccessKey: s.RootKey.Secret},
 	})
 	jobs, err := c.ListTrainingJobs(ctx, &sagemaker.ListTrainingJobsRequest{
 		StatusEquals: new(sagemaker.TrainingJobStatusInProgress), MaxResults: new(int32(100)),

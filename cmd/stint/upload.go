@@ -121,39 +121,37 @@ type item struct {
 
 // upload sends source and data to below job and notes in the request where they are.
 func (a *app) upload(ctx context.Context, blobs platform.Blobs, job platform.URI, t *trainingRun) error {
-	archive, err := os.CreateTemp("", "stint-source-*.tar.gz")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(archive.Name()) //nolint:errcheck // a leftover in the temporary folder harms nobody
-	defer archive.Close()
-	if err := t.source.write(archive); err != nil {
-		return err
-	}
-	info, err := archive.Stat()
-	if err != nil {
-		return err
-	}
-	code := item{archive.Name(), info.Size(), sourceURI(job)}
-	if err := a.send(ctx, blobs, "code", []item{code}); err != nil {
-		return err
-	}
-	t.request.HyperParameters["sagemaker_submit_directory"] = string(code.uri)
-	for _, c := range t.channels {
+	// 1. See that all is there, before anything is sent.
+	items := make([][]item, len(t.channels))
+	for i, c := range t.channels {
 		if c.local == "" {
 			if err := somethingAt(ctx, blobs, c.uri); err != nil {
 				return err
 			}
-		} else {
-			c.uri = inputURI(job, c.name)
-			items, err := listLocal(c.local, c.uri)
-			if err != nil {
+			continue
+		}
+		var err error
+		if items[i], err = listLocal(c.local, inputURI(job, c.name)); err != nil {
+			return err
+		}
+	}
+	// 2. The code.
+	archive, size, err := t.source.archive()
+	if err != nil {
+		return err
+	}
+	defer os.Remove(archive) //nolint:errcheck // a leftover in the temporary folder harms nobody
+	if err := a.send(ctx, blobs, "code", []item{{archive, size, sourceURI(job)}}); err != nil {
+		return err
+	}
+	t.request.HyperParameters["sagemaker_submit_directory"] = string(sourceURI(job))
+	// 3. The data.
+	for i, c := range t.channels {
+		if c.local != "" {
+			if err := a.send(ctx, blobs, c.local, items[i]); err != nil {
 				return err
 			}
-			if err := a.send(ctx, blobs, c.local, items); err != nil {
-				return err
-			}
-			c.uri += "/" // or a prefix would also mean its longer neighbours
+			c.uri = inputURI(job, c.name) + "/" // or the prefix would also mean its longer neighbours
 		}
 		t.request.InputDataConfig = append(t.request.InputDataConfig, sagemaker.Channel{
 			ChannelName: new(c.name), DataSource: &sagemaker.DataSource{S3DataSource: &sagemaker.S3DataSource{
@@ -162,6 +160,24 @@ func (a *app) upload(ctx context.Context, blobs platform.Blobs, job platform.URI
 		})
 	}
 	return nil
+}
+
+// archive packs the source into a temporary file.
+func (s source) archive() (name string, size int64, err error) {
+	file, err := os.CreateTemp("", "stint-source-*.tar.gz")
+	if err != nil {
+		return "", 0, err
+	}
+	defer file.Close()
+	if err := s.write(file); err != nil {
+		_ = os.Remove(file.Name()) // as above
+		return "", 0, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return "", 0, err
+	}
+	return file.Name(), info.Size(), nil
 }
 
 // somethingAt sees that there is data under a prefix, before a job waits for it.

@@ -29,6 +29,7 @@ type Config struct {
 	S3          string // of the object store's own port
 	Site        platform.Site
 	Credentials sigv4.Credentials
+	Now         func() time.Time // signatures carry it
 }
 
 // Client calls one server. It is safe for concurrent use.
@@ -114,7 +115,7 @@ type answer struct {
 
 // send signs a request and reads the answer whole.
 func (c *Client) send(r *http.Request, service, endpoint string) (answer, error) {
-	if err := sigv4.Sign(r, c.Credentials, c.Site.Region, service, time.Now()); err != nil {
+	if err := sigv4.Sign(r, c.Credentials, c.Site.Region, service, c.Now()); err != nil {
 		return answer{}, err
 	}
 	return c.do(r, endpoint)
