@@ -185,7 +185,7 @@ func TestObjectsThatMeanOneFile(t *testing.T) {
 				b.put(t, platform.URI("s3://data/"+key), "x")
 			}
 			b.input("train", "s3://data/t/")
-			wantKind(t, b.run(t), platform.ClientError, "t/a")
+			wantKind(t, b.run(t), platform.ClientError, "train/a")
 		})
 	}
 }
