@@ -66,7 +66,7 @@ func OpenDatabase(ctx context.Context, path string, schema Schema) (*Database, e
 		return nil, err
 	}
 	if err := d.open(ctx, schema); err != nil {
-		d.release()
+		_ = d.release() // what opening says matters more
 		return nil, err
 	}
 	return d, nil

@@ -210,7 +210,7 @@ func TestNeighbours(t *testing.T) {
 		func(*Tx) error { return early },
 		func(t *Tx) error { return add(t, "b") },
 	}, func(i int) { committed = append(committed, i) })
-	if runs != 1 || errs[0] != nil || errs[1] != early || errs[2] != nil || !slices.Equal(committed, []int{0, 2}) {
+	if runs != 1 || errs[0] != nil || !errors.Is(errs[1], early) || errs[2] != nil || !slices.Equal(committed, []int{0, 2}) {
 		t.Errorf("early: runs %d, errors %v, committed %v", runs, errs, committed)
 	}
 	committed = nil

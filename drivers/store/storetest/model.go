@@ -177,8 +177,7 @@ func (m *model) selected(q platform.Query) (found []platform.Record) {
 	for _, r := range m.records {
 		if r.Kind == q.Kind && (len(q.States) == 0 || slices.Contains(q.States, r.State)) &&
 			strings.HasPrefix(r.Name, q.NamePrefix) && strings.Contains(strings.ToLower(r.Name), strings.ToLower(q.NameContains)) &&
-			(q.CreatedAfter.IsZero() || r.Created.After(q.CreatedAfter)) && (q.CreatedBefore.IsZero() || r.Created.Before(q.CreatedBefore)) &&
-			(q.ModifiedAfter.IsZero() || r.Modified.After(q.ModifiedAfter)) && (q.ModifiedBefore.IsZero() || r.Modified.Before(q.ModifiedBefore)) {
+			between(q.CreatedAfter, r.Created, q.CreatedBefore) && between(q.ModifiedAfter, r.Modified, q.ModifiedBefore) {
 			found = append(found, r)
 		}
 	}
@@ -193,6 +192,10 @@ func (m *model) selected(q platform.Query) (found []platform.Record) {
 		slices.Reverse(found)
 	}
 	return found
+}
+
+func between(after, t, before time.Time) bool {
+	return (after.IsZero() || t.After(after)) && (before.IsZero() || t.Before(before))
 }
 
 func (m *model) readLedger(rt *rapid.T, s platform.Store) {

@@ -210,11 +210,11 @@ func testNeighbours(t *testing.T, s platform.Store) {
 			}
 			err := s.Commit(context.Background(), tx)
 			if (want < 0) != (err == nil) || err != nil && platform.KindOf(err) != want {
-				return fmt.Errorf("%s: error %v, want kind %v", good.Name, err, want)
+				return fmt.Errorf("%s: error %w, want kind %v", good.Name, err, want)
 			}
 			_, err = s.Get(context.Background(), good.Key)
 			if (want < 0) != (err == nil) {
-				return fmt.Errorf("%s: %v after a commit that should end with %v", good.Name, err, want)
+				return fmt.Errorf("%s: %w after a commit that should end with %v", good.Name, err, want)
 			}
 		}
 		return nil

@@ -54,30 +54,39 @@ func (t *Telemetry) Read(ctx context.Context, q platform.LogRead) ([]platform.St
 	if err != nil {
 		return nil, err
 	}
-	from, until := telemetry.Bounds(q.Start, q.End)
+	inside := within(q.Start, q.End)
 	var candidates []platform.StoredEvent
 	for _, e := range s.events {
-		after := e.Position >= q.From
-		if milli := e.Timestamp.UnixMilli(); milli >= from && milli < until && (after == q.Forward || q.From < 0) {
+		if inside(e) && (q.From < 0 || (e.Position >= q.From) == q.Forward) {
 			candidates = append(candidates, e)
 		}
 	}
 	if !q.Forward {
 		slices.Reverse(candidates)
 	}
-	n, bytes := 0, 0
-	for n < len(candidates) && n < telemetry.Limit(q.Limit, telemetry.PageOfEvents) {
-		bytes += len(candidates[n].Message)
-		if n > 0 && bytes > telemetry.Limit(q.MaxBytes, telemetry.PageBytes) {
-			break
-		}
-		n++
-	}
-	candidates = candidates[:n]
+	candidates = candidates[:fitting(candidates, telemetry.Limit(q.Limit, telemetry.PageOfEvents), telemetry.Limit(q.MaxBytes, telemetry.PageBytes))]
 	if !q.Forward {
 		slices.Reverse(candidates)
 	}
 	return candidates, nil
+}
+
+func within(start, end time.Time) func(platform.StoredEvent) bool {
+	from, until := telemetry.Bounds(start, end)
+	return func(e platform.StoredEvent) bool {
+		milli := e.Timestamp.UnixMilli()
+		return milli >= from && milli < until
+	}
+}
+
+// fitting is how many of the events go on a page, one at least.
+func fitting(events []platform.StoredEvent, limit, maxBytes int) (n int) {
+	for bytes := 0; n < len(events) && n < limit; n++ {
+		if bytes += len(events[n].Message); n > 0 && bytes > maxBytes {
+			break
+		}
+	}
+	return n
 }
 
 // Filter is platform.Logs'.
@@ -99,27 +108,29 @@ func (t *Telemetry) Filter(ctx context.Context, f platform.LogFilter) ([]platfor
 	if err != nil {
 		return nil, "", err
 	}
-	from, until := telemetry.Bounds(f.Start, f.End)
-	var candidates []platform.StoredEvent
+	found := g.matching(f, after)
+	if limit := min(telemetry.Limit(f.Limit, telemetry.PageOfEvents), telemetry.PageOfEvents); len(found) > limit {
+		found = found[:limit]
+		return found, place(found[limit-1]).Token(f), nil
+	}
+	return found, "", nil
+}
+
+// matching gives all events that the filter has after a place, in their order.
+func (g *group) matching(f platform.LogFilter, after telemetry.Place) (found []platform.StoredEvent) {
+	inside := within(f.Start, f.End)
 	for name, s := range g.streams {
+		if !telemetry.InFilter(f, name) {
+			continue
+		}
 		for _, e := range s.events {
-			if p := place(e); telemetry.InFilter(f, name) && p.Milli >= from && p.Milli < until && p.Compare(after) > 0 {
-				candidates = append(candidates, e)
+			if inside(e) && place(e).Compare(after) > 0 && (f.Match == nil || f.Match(e.Message)) {
+				found = append(found, e)
 			}
 		}
 	}
-	slices.SortFunc(candidates, func(a, b platform.StoredEvent) int { return place(a).Compare(place(b)) })
-	var found []platform.StoredEvent
-	for _, e := range candidates {
-		if f.Match != nil && !f.Match(e.Message) {
-			continue
-		}
-		if len(found) == min(telemetry.Limit(f.Limit, telemetry.PageOfEvents), telemetry.PageOfEvents) {
-			return found, place(found[len(found)-1]).Token(f), nil
-		}
-		found = append(found, e)
-	}
-	return found, "", nil
+	slices.SortFunc(found, func(a, b platform.StoredEvent) int { return place(a).Compare(place(b)) })
+	return found
 }
 
 func place(e platform.StoredEvent) telemetry.Place {

@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"cmp"
 	"container/heap"
 	"context"
 	"math"
@@ -38,18 +37,18 @@ func (t *Telemetry) Filter(ctx context.Context, f platform.LogFilter) (events []
 		if err != nil || !some {
 			return events, "", err
 		}
-		matches := f.Match == nil || f.Match(e.Message)
-		if matches {
-			bytes += len(e.Message)
-		}
-		if scanned == filterScan || len(events) == limit || len(events) > 0 && bytes > filterBytes {
+		if scanned == filterScan || len(events) == limit || len(events) > 0 && bytes+len(e.Message) > filterBytes {
 			return events, last.Token(f), nil
 		}
-		last = telemetry.Place{Milli: e.Timestamp.UnixMilli(), Stream: e.Stream, Position: e.Position}
-		if matches {
-			events = append(events, e)
+		last = placeOf(&e)
+		if f.Match == nil || f.Match(e.Message) {
+			events, bytes = append(events, e), bytes+len(e.Message)
 		}
 	}
+}
+
+func placeOf(e *platform.StoredEvent) telemetry.Place {
+	return telemetry.Place{Milli: e.Timestamp.UnixMilli(), Stream: e.Stream, Position: e.Position}
 }
 
 // merge gives the events of a filter in the order of their places. A chunk is read when the merge reaches the time of
@@ -69,12 +68,12 @@ type source struct {
 	column string // stream or grp
 	id     int64
 	listed []listed
-	oldest int64 // of the last that was listed
-	row    int64 // and its id
+	last   listed // in the order of the listing
 	done   bool
 }
 
-type listed struct{ row, stream, first, oldest int64 }
+// listed is a chunk that was not read yet; its fields are in the order of an index.
+type listed struct{ oldest, newest, stream, first, row int64 }
 
 func (t *Telemetry) newMerge(ctx context.Context, f platform.LogFilter) (*merge, error) {
 	m := &merge{t: t, filter: f, names: map[int64]string{}}
@@ -125,9 +124,9 @@ func (m *merge) chooseSources(grp int64) {
 
 // source begins a chunk's span before the time wanted: the chunk with that time cannot begin earlier.
 func (m *merge) source(column string, id int64) *source {
-	s := &source{column: column, id: id, oldest: math.MinInt64}
+	s := &source{column: column, id: id, last: listed{oldest: math.MinInt64}}
 	if m.from > math.MinInt64+chunkSpan {
-		s.oldest = m.from - chunkSpan
+		s.last.oldest = m.from - chunkSpan
 	}
 	return s
 }
@@ -136,12 +135,12 @@ func (m *merge) source(column string, id int64) *source {
 func (m *merge) head(ctx context.Context, s *source) (*listed, error) {
 	if len(s.listed) == 0 && !s.done {
 		const batch = 64
-		query := "SELECT id, stream, first, oldest FROM chunks WHERE " + s.column + "=? AND oldest>=? AND (oldest, id)>(?, ?) AND oldest<? AND newest>=? ORDER BY oldest, id LIMIT ?"
-		err := m.t.db.QueryEach(ctx, query, []any{s.id, s.oldest, s.oldest, s.row, m.until, m.from, batch}, func(scan func(...any) error) error {
-			var l listed
-			err := scan(&l.row, &l.stream, &l.first, &l.oldest)
-			s.listed = append(s.listed, l)
-			s.oldest, s.row = l.oldest, l.row
+		query := "SELECT oldest, newest, stream, first, id FROM chunks WHERE " + s.column + "=? AND oldest<? AND newest>=?" +
+			" AND (oldest, newest, stream, first)>(?, ?, ?, ?) ORDER BY oldest, newest, stream, first LIMIT ?"
+		args := []any{s.id, m.until, m.from, s.last.oldest, s.last.newest, s.last.stream, s.last.first, batch}
+		err := m.t.db.QueryEach(ctx, query, args, func(scan func(...any) error) error {
+			err := scan(&s.last.oldest, &s.last.newest, &s.last.stream, &s.last.first, &s.last.row)
+			s.listed = append(s.listed, s.last)
 			return err
 		})
 		if err != nil {
@@ -203,20 +202,25 @@ func (m *merge) openChunk(ctx context.Context, l listed) error {
 	if err != nil {
 		return m.t.db.Fault(err)
 	}
-	o := &openChunk{}
-	for i, e := range c.events {
-		p := telemetry.Place{Milli: e.at, Stream: name, Position: l.first + int64(i)}
-		if e.at >= m.from && e.at < m.until && p.Compare(m.after) > 0 {
-			o.events = append(o.events, stored(e, p.Position, name))
-		}
-	}
-	if len(o.events) > 0 {
-		slices.SortStableFunc(o.events, func(a, b platform.StoredEvent) int {
-			return cmp.Or(a.Timestamp.Compare(b.Timestamp), cmp.Compare(a.Position, b.Position))
-		})
-		heap.Push(&m.open, o)
+	if wanted := m.wanted(c.events, name, l.first); len(wanted) > 0 {
+		heap.Push(&m.open, &openChunk{wanted})
 	}
 	return nil
+}
+
+func (m *merge) wanted(events []event, stream string, first int64) []platform.StoredEvent {
+	wanted := make([]platform.StoredEvent, 0, len(events))
+	for i, e := range events {
+		p := telemetry.Place{Milli: e.at, Stream: stream, Position: first + int64(i)}
+		if e.at >= m.from && e.at < m.until && p.Compare(m.after) > 0 {
+			wanted = append(wanted, stored(e, p.Position, stream))
+		}
+	}
+	byTime := func(a, b platform.StoredEvent) int { return a.Timestamp.Compare(b.Timestamp) }
+	if !slices.IsSortedFunc(wanted, byTime) { // most are
+		slices.SortStableFunc(wanted, byTime)
+	}
+	return wanted
 }
 
 // name gives a stream's name; empty when it was deleted.
@@ -234,10 +238,7 @@ func (m *merge) name(stream int64) (string, error) {
 // openChunk is what is left of a chunk, in the order of places.
 type openChunk struct{ events []platform.StoredEvent }
 
-func (c *openChunk) place() telemetry.Place {
-	e := &c.events[0]
-	return telemetry.Place{Milli: e.Timestamp.UnixMilli(), Stream: e.Stream, Position: e.Position}
-}
+func (c *openChunk) place() telemetry.Place { return placeOf(&c.events[0]) }
 
 // openChunks is a heap with the first place on top.
 type openChunks []*openChunk

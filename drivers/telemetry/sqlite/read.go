@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -15,9 +16,13 @@ func (t *Telemetry) Read(ctx context.Context, q platform.LogRead) ([]platform.St
 	if err := t.db.Usable(ctx); err != nil {
 		return nil, err
 	}
-	_, id, err := streamID(t.db, q.Group, q.Stream)
+	grp, err := groupID(t.db, q.Group)
 	if err != nil {
 		return nil, err
+	}
+	var id, next int64
+	if found, err := t.db.QueryRow("SELECT id, next FROM streams WHERE grp=? AND name=?", []any{grp, q.Stream}, &id, &next); err != nil || !found {
+		return nil, cmp.Or(err, telemetry.NoStream(q.Group, q.Stream))
 	}
 	p := &page{LogRead: q, limit: telemetry.Limit(q.Limit, telemetry.PageOfEvents), maxBytes: telemetry.Limit(q.MaxBytes, telemetry.PageBytes)}
 	p.from, p.until = telemetry.Bounds(q.Start, q.End)
@@ -30,6 +35,7 @@ func (t *Telemetry) Read(ctx context.Context, q platform.LogRead) ([]platform.St
 			p.From = math.MaxInt64
 		}
 	}
+	p.expect(next)
 	err = t.db.QueryEach(ctx, query, []any{id, p.From, p.from, p.until}, func(scan func(...any) error) error {
 		var first int64
 		var blob []byte
@@ -57,6 +63,15 @@ type page struct {
 	limit, maxBytes, bytes int
 	from, until            int64 // milliseconds
 	events                 []platform.StoredEvent
+}
+
+// expect makes room for as many events as there can be, given the position of the next event of the stream.
+func (p *page) expect(next int64) {
+	ahead := min(p.From, next)
+	if p.Forward {
+		ahead = next - max(p.From, 0)
+	}
+	p.events = make([]platform.StoredEvent, 0, max(0, min(ahead, int64(p.limit), telemetry.PageOfEvents)))
 }
 
 // take adds what the page wants of a chunk, the next in the direction of the read, and says when it is full.

@@ -45,9 +45,10 @@ var schema = drivers.Schema{Name: "telemetry", Shrinks: true, Steps: []string{`
 		oldest INTEGER NOT NULL, newest INTEGER NOT NULL, -- less than an hour apart
 		bytes INTEGER NOT NULL,                           -- as StoredBytes counts
 		events BLOB NOT NULL);
-	CREATE INDEX chunks_place ON chunks(stream, first, count, oldest, newest);
-	CREATE INDEX chunks_time ON chunks(stream, oldest);
-	CREATE INDEX chunks_group_time ON chunks(grp, oldest);
+	-- To look for chunks must not touch their rows, each on pages of its own: the indexes have all it takes.
+	CREATE INDEX chunks_place ON chunks(stream, first, oldest, newest);
+	CREATE INDEX chunks_time ON chunks(stream, oldest, newest, first);
+	CREATE INDEX chunks_group_time ON chunks(grp, oldest, newest, stream, first);
 	CREATE TABLE graves(stream INTEGER PRIMARY KEY); -- deleted streams whose chunks are still there
 	CREATE TABLE series(
 		id INTEGER PRIMARY KEY,

@@ -92,8 +92,8 @@ func (t *Telemetry) bury(ctx context.Context) error {
 		if err != nil || !found {
 			return false, err
 		}
-		// 2. Their chunks.
-		r, err := tx.Exec("DELETE FROM chunks WHERE id IN (SELECT chunks.id FROM graves JOIN chunks USING(stream) WHERE stream<=? LIMIT ?)", last, sweepChunks)
+		// 2. Their chunks. CROSS JOIN keeps SQLite from going over the chunks of all streams instead.
+		r, err := tx.Exec("DELETE FROM chunks WHERE id IN (SELECT chunks.id FROM graves CROSS JOIN chunks USING(stream) WHERE graves.stream<=? LIMIT ?)", last, sweepChunks)
 		if err != nil {
 			return false, err
 		}

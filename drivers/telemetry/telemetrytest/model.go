@@ -51,7 +51,7 @@ func genBound(rt *rapid.T, label string) time.Time {
 func (m *logModel) append(rt *rapid.T, s Telemetry) {
 	stream := genStream.Draw(rt, "stream")
 	seq := m.seqs[stream] + rapid.Int64Range(0, 2).Draw(rt, "seq") // 0: delivered already
-	n := rapid.SampledFrom([]int{0, 1, 1, 2, 5, 120, 300, 2100}).Draw(rt, "events")
+	n := rapid.SampledFrom([]int{0, 1, 1, 2, 2, 5, 5, 40, 300, 2100}).Draw(rt, "events")
 	steady, step := genMilli.Draw(rt, "at"), rapid.IntRange(0, 3000).Draw(rt, "step")
 	var events []platform.LogEvent
 	for i := range n {
@@ -101,7 +101,7 @@ func (m *logModel) page(q platform.LogRead, all []platform.LogEvent) (want []pla
 		e := all[position]
 		e.Timestamp = e.Timestamp.Truncate(time.Millisecond)
 		inside := q.From < 0 || (position >= q.From) == q.Forward
-		if !inside || !q.Start.IsZero() && e.Timestamp.Before(q.Start) || !q.End.IsZero() && !e.Timestamp.Before(q.End) {
+		if !inside || !within(q.Start, e.Timestamp, q.End) {
 			continue
 		}
 		if bytes += len(e.Message); len(want) == limit || len(want) > 0 && bytes > maxBytes {
@@ -119,7 +119,7 @@ func (m *logModel) filter(rt *rapid.T, s Telemetry) {
 	f := platform.LogFilter{
 		Group: "g", StreamPrefix: rapid.SampledFrom([]string{"", "", "a", "a/", "none"}).Draw(rt, "prefix"),
 		Start: genBound(rt, "start"), End: genBound(rt, "end"),
-		Limit: rapid.SampledFrom([]int{0, 3, 100, 1000}).Draw(rt, "limit"),
+		Limit: rapid.SampledFrom([]int{0, 3, 500, 1000}).Draw(rt, "limit"),
 	}
 	for stream := range m.streams {
 		if f.StreamPrefix == "" && rapid.IntRange(0, 4).Draw(rt, "by name") == 0 {
@@ -132,7 +132,15 @@ func (m *logModel) filter(rt *rapid.T, s Telemetry) {
 	if f.Limit == 3 && len(m.streams) > 0 { // few pages
 		f.Match = func(m string) bool { return strings.HasSuffix(m, "99") }
 	}
-	var want []platform.StoredEvent
+	same(rt, f, filterAll(rt, s, f), m.filtered(f))
+}
+
+func within(start, t, end time.Time) bool {
+	return (start.IsZero() || !t.Before(start)) && (end.IsZero() || t.Before(end))
+}
+
+// filtered is what all pages of a filter should give.
+func (m *logModel) filtered(f platform.LogFilter) (want []platform.StoredEvent) {
 	for stream, all := range m.streams {
 		if !strings.HasPrefix(stream, f.StreamPrefix) || len(f.Streams) > 0 && !slices.Contains(f.Streams, stream) {
 			continue
@@ -146,7 +154,7 @@ func (m *logModel) filter(rt *rapid.T, s Telemetry) {
 	slices.SortFunc(want, func(a, b platform.StoredEvent) int {
 		return cmp.Or(a.Timestamp.Compare(b.Timestamp), cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Position, b.Position))
 	})
-	same(rt, f, filterAll(rt, s, f), want)
+	return want
 }
 
 func (m *logModel) delete(rt *rapid.T, s Telemetry) {
