@@ -294,6 +294,12 @@ func TestAuthorize(t *testing.T) {
 	narrowedRoot.Boundary = allow("logs:*")
 	conditional := user
 	conditional.Policies = []string{`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"s3:*","Resource":"*","Condition":{"StringEquals":{"s3:prefix":"x","aws:username":"alice"}}}}`}
+	assumed := platform.Principal{
+		Kind: platform.SessionPrincipal, ARN: "arn:aws:sts::123456789012:assumed-role/StintExecutionRole/s", Name: api.DefaultRole,
+		Policies: []string{`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"},{"Effect":"Deny","Action":"s3:Put*","Resource":"*","Condition":{"ArnEquals":{"aws:PrincipalArn":"arn:aws:iam::123456789012:role/StintExecutionRole"}}}]}`},
+	}
+	orphaned := assumed
+	orphaned.Name = "NoSuchRole"
 	damaged := user
 	damaged.Policies = []string{`{`}
 	tests := []struct {
@@ -310,6 +316,8 @@ func TestAuthorize(t *testing.T) {
 		{"narrowed root", narrowedRoot, "s3:PutObject", nil, "User: arn:aws:iam::123456789012:root is not authorized to perform: s3:PutObject on resource: arn:aws:s3:::b/k because no session policy allows the s3:PutObject action"},
 		{"condition holds", conditional, "s3:ListBucket", map[string][]string{"s3:prefix": {"x"}}, ""},
 		{"condition does not", conditional, "s3:ListBucket", nil, "User: arn:aws:iam::123456789012:user/alice is not authorized to perform: s3:ListBucket on resource: arn:aws:s3:::b/k because no identity-based policy allows the s3:ListBucket action"},
+		{"session by its role", assumed, "s3:PutObject", nil, "User: arn:aws:sts::123456789012:assumed-role/StintExecutionRole/s is not authorized to perform: s3:PutObject on resource: arn:aws:s3:::b/k with an explicit deny in an identity-based policy"},
+		{"session whose role has gone", orphaned, "s3:GetObject", nil, "The security token included in the request is invalid."},
 		{"damaged policy", damaged, "s3:GetObject", nil, "a stored policy is malformed: Syntax errors in policy. The document is not valid JSON: unexpected end of JSON input. (line 1, column 1)"},
 	}
 	for _, test := range tests {
@@ -329,7 +337,7 @@ func TestAuthorize(t *testing.T) {
 func TestSweep(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	short, long := session(t, d, api.DefaultRole, time.Hour), session(t, d, api.DefaultRole, 72*time.Hour)
+	short, day, long := session(t, d, api.DefaultRole, time.Hour), session(t, d, api.DefaultRole, 24*time.Hour), session(t, d, api.DefaultRole, 72*time.Hour)
 	alive := func(s platform.Session) bool {
 		_, err := d.Store.Get(t.Context(), platform.Key{Kind: platform.KindSession, Name: s.ID})
 		return err == nil
@@ -339,8 +347,8 @@ func TestSweep(t *testing.T) {
 		t.Errorf("a session that expired 23 hours ago was swept, or %v", err)
 	}
 	d.Clock.Advance(2 * time.Hour)
-	if err := d.Identities.Sweep(t.Context()); err != nil || alive(short) || !alive(long) {
-		t.Errorf("short alive: %v, long alive: %v, %v", alive(short), alive(long), err)
+	if err := d.Identities.Sweep(t.Context()); err != nil || alive(short) || !alive(day) || !alive(long) {
+		t.Errorf("alive: short %v, a day's %v, long %v; %v", alive(short), alive(day), alive(long), err)
 	}
 }
 

@@ -150,6 +150,9 @@ func (i *Identities) principalKeys(ctx context.Context, p *platform.Principal) (
 		keys["aws:username"] = []string{p.Name}
 	case platform.SessionPrincipal:
 		role, err := i.role(ctx, p.Name)
+		if platform.Is(err, platform.NotFound) { // it was deleted since the caller was identified
+			return nil, platform.Errorf(platform.Denied, p.Name, "The security token included in the request is invalid.")
+		}
 		if err != nil {
 			return nil, err
 		}

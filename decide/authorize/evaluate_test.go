@@ -51,6 +51,7 @@ func TestIdentityPolicies(t *testing.T) {
 		{"question mark is one character", `{"Effect":"Allow","Action":"sagemaker:CreateTrainingJo?","Resource":"*"}`, train, job, authorize.Allowed},
 		{"question mark is not none", `{"Effect":"Allow","Action":"sagemaker:CreateTrainingJob?","Resource":"*"}`, train, job, authorize.ImplicitDeny},
 		{"question mark is a character, not a byte", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/?"}`, "s3:GetObject", "arn:aws:s3:::b/é", authorize.Allowed},
+		{"a run never ends within a character", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/*??"}`, "s3:GetObject", "arn:aws:s3:::b/€", authorize.ImplicitDeny},
 		{"list of actions", `{"Effect":"Allow","Action":["s3:*","sagemaker:*"],"Resource":"*"}`, train, job, authorize.Allowed},
 		{"deny beats allow", `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"sagemaker:*","Resource":"*"}`, train, job, authorize.ExplicitDeny},
 		{"deny elsewhere", `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"s3:*","Resource":"*"}`, train, job, authorize.Allowed},
@@ -64,6 +65,8 @@ func TestIdentityPolicies(t *testing.T) {
 		{"variable of another", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${aws:username}/*"}`, "s3:GetObject", "arn:aws:s3:::home/bob/k", authorize.ImplicitDeny},
 		{"variable's key ignores case", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${AWS:UserName}/*"}`, "s3:GetObject", "arn:aws:s3:::home/alice/k", authorize.Allowed},
 		{"variable's value is literal", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${stint:wild}"}`, "s3:GetObject", "arn:aws:s3:::home/x", authorize.ImplicitDeny},
+		{"variable with two values", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${stint:two}"}`, "s3:GetObject", "arn:aws:s3:::home/a", authorize.ImplicitDeny},
+		{"variable with two values and a default", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${stint:two, 'a'}"}`, "s3:GetObject", "arn:aws:s3:::home/a", authorize.ImplicitDeny},
 		{"variable without value", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${aws:nothing}*"}`, "s3:GetObject", "arn:aws:s3:::home/", authorize.ImplicitDeny},
 		{"variable without value in an excepting allow", `{"Effect":"Allow","Action":"*","NotResource":"arn:aws:s3:::home/${aws:nothing}"}`, "s3:GetObject", "arn:aws:s3:::home/x", authorize.ImplicitDeny},
 		{"variable without value in an excepting deny", `{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*","NotResource":"arn:aws:s3:::home/${aws:nothing}"}`, "s3:GetObject", "arn:aws:s3:::home/x", authorize.ExplicitDeny},
@@ -71,7 +74,7 @@ func TestIdentityPolicies(t *testing.T) {
 		{"escaped star", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${*}"}`, "s3:GetObject", "arn:aws:s3:::b/k", authorize.ImplicitDeny},
 		{"escaped star itself", `{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::b/${*}"}`, "s3:GetObject", "arn:aws:s3:::b/*", authorize.Allowed},
 	}
-	context := map[string][]string{"aws:username": {"alice"}, "stint:wild": {"*"}}
+	context := map[string][]string{"aws:username": {"alice"}, "stint:wild": {"*"}, "stint:two": {"a", "b"}}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -86,14 +89,16 @@ func TestIdentityPolicies(t *testing.T) {
 
 func TestVariablesNeedTheNewerVersion(t *testing.T) {
 	t.Parallel()
-	p := parse(t, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${aws:username}"}}`, authorize.ForIdentity)
-	r := &authorize.Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::home/alice", Context: map[string][]string{"aws:username": {"alice"}}}
-	if d := authorize.Evaluate(r, []*authorize.Policy{p}, nil, nil); d.Outcome != authorize.ImplicitDeny {
-		t.Errorf("a document without a version expanded its variable: %v", d)
-	}
-	r.Resource = "arn:aws:s3:::home/${aws:username}"
-	if d := authorize.Evaluate(r, []*authorize.Policy{p}, nil, nil); d.Outcome != authorize.Allowed {
-		t.Errorf("a document without a version did not take ${ literally: %v", d)
+	for _, version := range []string{``, `"Version":"2008-10-17",`} {
+		p := parse(t, `{`+version+`"Statement":{"Effect":"Allow","Action":"*","Resource":"arn:aws:s3:::home/${aws:username}"}}`, authorize.ForIdentity)
+		r := &authorize.Request{Action: "s3:GetObject", Resource: "arn:aws:s3:::home/alice", Context: map[string][]string{"aws:username": {"alice"}}}
+		if d := authorize.Evaluate(r, []*authorize.Policy{p}, nil, nil); d.Outcome != authorize.ImplicitDeny {
+			t.Errorf("%s: the variable was expanded: %v", version, d)
+		}
+		r.Resource = "arn:aws:s3:::home/${aws:username}"
+		if d := authorize.Evaluate(r, []*authorize.Policy{p}, nil, nil); d.Outcome != authorize.Allowed {
+			t.Errorf("%s: ${ was not taken literally: %v", version, d)
+		}
 	}
 }
 
