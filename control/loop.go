@@ -144,6 +144,20 @@ func (l *Loop) next() (string, bool) {
 	return name, true
 }
 
+// Drain works off in the caller's goroutine what is enqueued, and what that enqueues, on a loop that was not started: for
+// worlds that must not depend on goroutines. What fails is left to whoever enqueues it again.
+func (l *Loop) Drain(ctx context.Context) {
+	for {
+		name, ok := l.next()
+		if !ok {
+			return
+		}
+		if _, err := l.Reconcile(ctx, name); err != nil {
+			l.Log.Debug("reconcile failed", "loop", l.Name, "name", name, "error", err)
+		}
+	}
+}
+
 // settle plans the next call of a name after one has returned.
 func (l *Loop) settle(ctx context.Context, name string, again time.Duration, err error) {
 	l.mu.Lock()

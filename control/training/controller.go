@@ -90,6 +90,13 @@ func (c *Controller) Stop() {
 	c.loop.Stop()
 }
 
+// Drain does, without goroutines, all there is to do now: for the simulation, instead of Start.
+func (c *Controller) Drain(ctx context.Context) error {
+	err := c.Resync(ctx)
+	c.loop.Drain(ctx)
+	return err
+}
+
 // Resync enqueues every job that has not ended and the owner of every agent that the runner still knows.
 func (c *Controller) Resync(ctx context.Context) error {
 	q := platform.Query{

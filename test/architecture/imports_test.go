@@ -12,7 +12,7 @@ import (
 // api), and nothing else in its own top folder: siblings never know each other.
 var mayImport = map[string][]string{
 	"cmd":     {anything},
-	"sim":     {"control", "decide", "drivers", "platform"},
+	"sim":     {"control", "decide", "drivers", "platform", "shapes"}, // a job's spec is a shape
 	"api":     {"decide", "platform", "shapes", "wire"},
 	"router":  {"decide", "platform", "shapes"},
 	"agent":   {"decide", "platform", "shapes"},
