@@ -5,8 +5,11 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -78,10 +81,19 @@ func explain(err error, key *string) error {
 	return told
 }
 
-// CreateMultipartUpload begins an upload in parts.
+// CreateMultipartUpload begins an upload in parts. A key that files do not allow is refused here, before the parts were
+// sent, and not only when they are joined.
 func (d *durable) CreateMultipartUpload(ctx context.Context, in s3response.CreateMultipartUploadInput) (s3response.InitiateMultipartUploadResult, error) {
-	out, err := d.Posix.CreateMultipartUpload(ctx, in)
-	return out, explain(err, in.Key)
+	if in.Bucket != nil && in.Key != nil && !strings.HasSuffix(*in.Key, "/") {
+		info, err := os.Stat(filepath.Join(d.root, *in.Bucket, *in.Key))
+		switch {
+		case errors.Is(err, syscall.ENOTDIR):
+			return s3response.InitiateMultipartUploadResult{}, explain(s3err.GetAPIError(s3err.ErrObjectParentIsFile), in.Key)
+		case err == nil && info.IsDir():
+			return s3response.InitiateMultipartUploadResult{}, explain(s3err.GetAPIError(s3err.ErrExistingObjectIsDirectory), in.Key)
+		}
+	}
+	return d.Posix.CreateMultipartUpload(ctx, in)
 }
 
 // alreadyMade tells whether an error means that the bucket is there and ours. In us-east-1, S3 takes that as success.
