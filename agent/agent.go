@@ -32,10 +32,12 @@ type Config struct {
 	Outside string // Root as the machine names it, for Outcome.Kept; empty: the same
 	Shim    string // path of the script-mode program, for {shim} in a runtime's entry
 
-	User   *User                       // of the user's process; nil: the agent's own
-	Reveal func(paths ...string) error // makes files of the runtime visible to the user's process; nil: all are
-	Memory func() Memory               // nil: nothing is known
-	Notes  []string                    // what the job's owner should know of this machine, reported as warnings
+	User   *User         // of the user's process; nil: the agent's own
+	Memory func() Memory // nil: nothing is known
+	Notes  []string      // what the job's owner should know of this machine, reported as warnings
+	// Prepare is called before the user's process is started: it makes the runtime's files visible to it and sees that the
+	// process will be bound by its limits. It gives more notes. Nil: nothing is to be done.
+	Prepare func(runtimeFiles ...string) (notes []string, err error)
 
 	SpoolLimit int64          // bytes of undelivered reports at which the user's output is held back; 0 = 1 GiB
 	Patience   time.Duration  // how long an object store that is away is waited for; 0 = 10 minutes

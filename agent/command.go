@@ -30,9 +30,13 @@ func (a *agent) command() (command, error) {
 	if len(words) == 0 {
 		return command{}, clientError(runtime.Name, "runtime %q has no entry; give the job a ContainerEntrypoint, or the runtime an entry", runtime.Name)
 	}
-	if a.Reveal != nil {
-		if err := a.Reveal(a.runtimeFiles()...); err != nil {
+	if a.Prepare != nil {
+		notes, err := a.Prepare(a.runtimeFiles()...)
+		if err != nil {
 			return command{}, err
+		}
+		for _, note := range notes {
+			a.warn(note)
 		}
 	}
 	path, err := a.searchPath()

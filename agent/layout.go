@@ -90,7 +90,7 @@ func (a *agent) layOut() error {
 func (a *agent) resources() resourceConfig {
 	spec := a.spec.ResourceConfig
 	r := resourceConfig{
-		CurrentHost: a.job.Host, Hosts: a.job.Hosts, NetworkInterface: hostInterface(a.job.Host),
+		CurrentHost: a.job.Host, Hosts: a.job.Hosts, NetworkInterface: hostInterface(a.job.Host, len(a.job.Hosts)),
 		CurrentInstanceType: string(shapes.Value(spec.InstanceType)), CurrentGroupName: defaultGroup,
 	}
 	if len(spec.InstanceGroups) == 0 {
@@ -112,9 +112,12 @@ func (a *agent) resources() resourceConfig {
 	return r
 }
 
-// hostInterface names the network interface that carries the host's address: "lo" for all the hosts of one machine. It looks
-// no further than the hosts file would take it.
-func hostInterface(host string) string {
+// hostInterface names the network interface that carries the host's address, by which the hosts of a job talk to each other:
+// "lo" when they share one machine, or when there is one host only. It looks no further than the hosts file would take it.
+func hostInterface(host string, hosts int) string {
+	if hosts < 2 {
+		return "lo"
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	found, err := (&net.Resolver{PreferGo: true}).LookupHost(ctx, host)

@@ -51,7 +51,7 @@ func agentMain(dir string) int {
 		Blobs: func(string, platform.Session, string) platform.Blobs {
 			return folder{memory.New("out"), b.Path(filepath.Join(data, "uploads"))}
 		},
-		Memory: func() agent.Memory { return agent.Memory(b.Memory()) }, Reveal: b.Reveal, Notes: b.Notes,
+		Memory: func() agent.Memory { return agent.Memory(b.Memory()) }, Prepare: b.Prepare, Notes: b.Notes,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	if b.UID >= 0 {

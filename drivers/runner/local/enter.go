@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/stint-ml/stint/platform"
@@ -22,6 +23,7 @@ type Bootstrap struct {
 
 	started *os.File // holds the lock that proves the agent alive
 	cgroups []string
+	bound   chan []string // gives the limits that could not be had, when all cgroups have been entered
 	view    *view
 }
 
@@ -49,14 +51,10 @@ func Enter(dir string) (*Bootstrap, error) {
 	}
 	b := &Bootstrap{
 		Token: boot.Spec.Token, Root: Root, Outside: filepath.Join(dir, mlName), UID: boot.UID, GID: boot.GID,
-		Notes: boot.Notes, started: started, cgroups: boot.Cgroups,
+		Notes: boot.Notes, started: started, cgroups: boot.Cgroups, bound: make(chan []string, 1),
 	}
-	// 2. Be bound by the limits, before anything takes memory or time.
-	for _, folder := range boot.Cgroups {
-		if err := os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0); err != nil {
-			b.Notes = append(b.Notes, "the job runs without a limit: "+err.Error())
-		}
-	}
+	// 2. Be bound by the limits. The kernel takes tens of milliseconds for it, so Prepare waits for it, not this.
+	go func() { b.bound <- enterCgroups(boot.Cgroups) }()
 	// 3. Have a view of the machine of one's own.
 	syscall.Umask(0o022)
 	if err := syscall.Sethostname([]byte(boot.Spec.Host)); err != nil {
@@ -75,6 +73,20 @@ func Enter(dir string) (*Bootstrap, error) {
 	return b, nil
 }
 
+// enterCgroups moves this process, unless it was born there, and gives what failed.
+func enterCgroups(folders []string) (notes []string) {
+	membership, _ := os.ReadFile("/proc/self/cgroup")
+	for _, folder := range folders {
+		if strings.Contains(string(membership), "/"+cgroupFolder+"/"+filepath.Base(folder)+"\n") && len(folders) == 1 {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(folder, "cgroup.procs"), []byte("0"), 0); err != nil {
+			notes = append(notes, "the job runs without a limit: "+err.Error())
+		}
+	}
+	return notes
+}
+
 // entryHint says what to change where a user namespace can be made but gives no rights.
 func entryHint() string {
 	if os.Geteuid() == 0 {
@@ -86,16 +98,17 @@ func entryHint() string {
 // Path gives a path by which this process alone reaches a file of the machine that its job does not see.
 func (b *Bootstrap) Path(path string) string { return b.view.outside(path) }
 
-// Reveal makes programs that the operator's runtime table names visible and reachable to the job, each with the folder tree
-// it is installed in, when they lie where jobs do not see: below /tmp, say, or in root's home. Paths that do not exist are
-// passed over.
-func (b *Bootstrap) Reveal(paths ...string) error {
-	for _, p := range paths {
+// Prepare makes ready for the user's process, once: when it returns, what the process takes is limited, and the programs
+// given, which the operator's runtime table names, are visible and reachable to it. Each is shown with the tree that it is
+// installed in, when it lies where jobs do not see: below /tmp, say, or in root's home. Paths that do not exist are passed
+// over. notes are limits that could not be had.
+func (b *Bootstrap) Prepare(programs ...string) (notes []string, err error) {
+	for _, p := range programs {
 		if err := b.view.reveal(p); err != nil {
-			return platform.Errorf(platform.Internal, p, "make %s visible to the job: %w", p, err)
+			return nil, platform.Errorf(platform.Internal, p, "make %s visible to the job: %w", p, err)
 		}
 	}
-	return nil
+	return <-b.bound, nil
 }
 
 // Memory tells of the job's memory.

@@ -165,8 +165,9 @@ func begin(folder string) (*os.File, error) {
 	if err == nil {
 		err = os.Link(draft, filepath.Join(folder, startedName))
 	}
+	_ = os.Remove(draft)
 	if err == nil {
-		err = errors.Join(os.Remove(draft), syncFolder(folder))
+		err = syncFolder(folder)
 	}
 	if err != nil {
 		f.Close()

@@ -68,11 +68,13 @@ func agentMain(dir string) int {
 }
 
 func script(b *local.Bootstrap, text string) error {
+	programs := []string{"/bin/sh"}
 	if reveal, rest, ok := strings.Cut(text, "#reveal\n"); ok {
-		if err := b.Reveal(strings.TrimSpace(reveal)); err != nil {
-			return err
-		}
-		text = rest
+		programs, text = append(programs, strings.TrimSpace(reveal)), rest
+	}
+	notes, err := b.Prepare(programs...)
+	if err != nil {
+		return err
 	}
 	out, err := os.Create(b.Root + "/out")
 	if err != nil {
@@ -100,7 +102,7 @@ func script(b *local.Bootstrap, text string) error {
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(out).Encode(map[string]any{"exit": state.ExitCode(), "memory": b.Memory(), "notes": b.Notes, "uid": b.UID})
+	return json.NewEncoder(out).Encode(map[string]any{"exit": state.ExitCode(), "memory": b.Memory(), "notes": append(b.Notes, notes...), "uid": b.UID})
 }
 
 // serverMain starts agents by their ids, and waits to be killed.

@@ -145,7 +145,19 @@ func (r *Runner) launch(e *entry) error {
 	if os.Geteuid() != 0 {
 		mapSelf(attributes)
 	}
-	p, err := os.StartProcess(args[0], args, &os.ProcAttr{Dir: "/", Env: r.cfg.Env, Files: []*os.File{null, output, output}, Sys: attributes})
+	if r.rules.unified != "" && len(e.boot.Cgroups) == 1 {
+		// Born there it need not be moved, which takes the kernel long; where that is not allowed, Enter tries.
+		if group, err := os.Open(e.boot.Cgroups[0]); err == nil {
+			defer group.Close()
+			attributes.UseCgroupFD, attributes.CgroupFD = true, int(group.Fd())
+		}
+	}
+	how := &os.ProcAttr{Dir: "/", Env: r.cfg.Env, Files: []*os.File{null, output, output}, Sys: attributes}
+	p, err := os.StartProcess(args[0], args, how)
+	if err != nil && attributes.UseCgroupFD {
+		attributes.UseCgroupFD = false
+		p, err = os.StartProcess(args[0], args, how)
+	}
 	if err != nil {
 		return r.launchError(e, err)
 	}
