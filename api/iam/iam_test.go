@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stint-ml/stint/api"
@@ -131,4 +132,37 @@ func TestQuotasOfPolicies(t *testing.T) {
 	if body := as(t, d, http.StatusConflict, "CreateRole", "RoleName", "r", "AssumeRolePolicyDocument", trust); !strings.Contains(body, "Cannot exceed quota for ACLSizePerRole: 2048") {
 		t.Error(body)
 	}
+}
+
+// deaf is a store that tells nobody of changes.
+type deaf struct{ platform.Store }
+
+func (deaf) Watch(platform.Kind) (<-chan platform.Key, func()) {
+	silent := make(chan platform.Key)
+	return silent, sync.OnceFunc(func() { close(silent) })
+}
+
+// TestTheNextCallSeesTheChange does without the store's notices, which come a moment later.
+func TestTheNextCallSeesTheChange(t *testing.T) {
+	t.Parallel()
+	d := open(t, deaf{memory.New()})
+	as(t, d, http.StatusOK, "CreateUser", "UserName", "alice")
+	key, err := platform.NewAccessKey(d.Random, d.Clock.Now(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{{Record: api.KeyRecord(key)}}}); err != nil {
+		t.Fatal(err)
+	}
+	alice := func(want int) {
+		t.Helper()
+		if status, body := d.Query(t, apitest.Of(key), "iam", url.Values{"Action": {"GetUser"}}); status != want {
+			t.Errorf("%d %s", status, body)
+		}
+	}
+	alice(http.StatusForbidden)
+	as(t, d, http.StatusOK, "PutUserPolicy", "UserName", "alice", "PolicyName", "p", "PolicyDocument", strings.Replace(some, "s3:", "iam:", 1))
+	alice(http.StatusOK)
+	as(t, d, http.StatusOK, "DeleteAccessKey", "UserName", "alice", "AccessKeyId", key.ID)
+	alice(http.StatusForbidden)
 }
