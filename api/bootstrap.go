@@ -51,6 +51,12 @@ func Bootstrap(ctx context.Context, store platform.Store, site platform.Site, ra
 	return root, nil
 }
 
+// networkActions reach nothing here: this server has no container registry and no virtual networks. AWS asks an execution
+// role for them, and so does the SageMaker SDK 3.x, which simulates the role's policies before it sends a training job.
+const networkActions = `"ecr:GetAuthorizationToken","ec2:CreateNetworkInterface","ec2:CreateNetworkInterfacePermission",` +
+	`"ec2:DeleteNetworkInterface","ec2:DeleteNetworkInterfacePermission","ec2:DescribeNetworkInterfaces","ec2:DescribeVpcs",` +
+	`"ec2:DescribeDhcpOptions","ec2:DescribeSubnets","ec2:DescribeSecurityGroups"`
+
 // defaultRole may be assumed by the training service and by whoever in the account may assume roles. It lets a job read and
 // write data, logs and metrics, and start jobs that run as the same role.
 func defaultRole(site platform.Site, random io.Reader, now time.Time) (platform.Role, error) {
@@ -62,7 +68,7 @@ func defaultRole(site platform.Site, random io.Reader, now time.Time) (platform.
 	r.Trust = fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sagemaker.amazonaws.com","AWS":%q},"Action":"sts:AssumeRole"}]}`,
 		site.GlobalARN("iam", "root"))
 	r.Policies = map[string]string{"StintExecution": fmt.Sprintf(`{"Version":"2012-10-17","Statement":[`+
-		`{"Effect":"Allow","Action":["s3:*","logs:*","sagemaker:*","cloudwatch:*","sts:GetCallerIdentity"],"Resource":"*"},`+
+		`{"Effect":"Allow","Action":["s3:*","logs:*","sagemaker:*","cloudwatch:*","sts:GetCallerIdentity",`+networkActions+`],"Resource":"*"},`+
 		`{"Effect":"Allow","Action":["iam:GetRole","iam:PassRole"],"Resource":%q}]}`, r.ARN(site))}
 	return r, err
 }
