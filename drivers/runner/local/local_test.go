@@ -217,7 +217,10 @@ func TestTwoServersOnOneFolder(t *testing.T) {
 
 func TestWhatAJobSees(t *testing.T) {
 	t.Parallel()
-	data := t.TempDir()
+	data, err := os.MkdirTemp("/var/lib", "stint-test-data-") // not below /tmp, which is private anyhow
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(data) })
+	must(t, os.Chmod(data, 0o755))
 	dir := filepath.Join(data, "agents")
 	must(t, os.WriteFile(filepath.Join(data, "secret"), []byte("secret"), 0o644))
 	must(t, os.MkdirAll(filepath.Join(data, "shim"), 0o755))
@@ -239,6 +242,7 @@ func TestWhatAJobSees(t *testing.T) {
 		echo "shm $(ls /dev/shm)"
 		echo "opt $(ls /opt | grep -v '^ml$' | tr '\n' ' ')"
 		echo "data $(ls `+data+`)"
+		echo "agents $(ls `+dir+` 2>&1 | grep -c other)"
 		echo "shim $(cat `+data+`/shim/train.py)"
 		ls $AGENT_DIR/ /proc/1/fd/ >/dev/null 2>&1 || echo "agent closed"
 		cat /proc/1/environ >/dev/null 2>&1 || echo "environment closed"
@@ -250,7 +254,7 @@ func TestWhatAJobSees(t *testing.T) {
 	for _, e := range entries {
 		opt += e.Name() + " "
 	}
-	want := fmt.Sprintf("host algo-1 127.0.0.1\nuser stint stint %v\nprocesses 4\nml writable\ntmp writable\nshm mine\nopt %s\ndata shim\nshim shim\nagent closed\nenvironment closed\nagent safe\nno mounts",
+	want := fmt.Sprintf("host algo-1 127.0.0.1\nuser stint stint %v\nprocesses 4\nml writable\ntmp writable\nshm mine\nopt %s\ndata shim\nagents 0\nshim shim\nagent closed\nenvironment closed\nagent safe\nno mounts",
 		end["uid"], strings.TrimSpace(opt))
 	got := strings.ReplaceAll(text, " \n", "\n")
 	if i := strings.Index(got, "processes "); i > 0 { // ls and grep come and go
