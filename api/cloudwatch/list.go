@@ -34,17 +34,15 @@ func (s *service) listMetrics(ctx context.Context, call *api.Call, in *model.Lis
 	if err != nil {
 		return nil, err
 	}
-	keys := make(map[string]platform.Series, len(found))
-	for _, f := range found {
-		if key := keyOf(f); key > string(last) {
-			keys[key] = f
-		}
-	}
+	slices.SortFunc(found, func(a, b platform.Series) int { return cmp.Compare(keyOf(a), keyOf(b)) })
 	out := &model.ListMetricsOutput{Metrics: []model.Metric{}}
-	previous := ""
-	for _, key := range slices.Sorted(maps.Keys(keys)) {
+	previous := string(last)
+	for _, series := range found {
+		if keyOf(series) <= previous {
+			continue
+		}
 		if in.RecentlyActive != nil {
-			active, err := s.active(ctx, keys[key], call.Now)
+			active, err := s.active(ctx, series, call.Now)
 			if err != nil {
 				return nil, err
 			}
@@ -56,8 +54,7 @@ func (s *service) listMetrics(ctx context.Context, call *api.Call, in *model.Lis
 			out.NextToken = new(base64.RawURLEncoding.EncodeToString([]byte(previous)))
 			break
 		}
-		out.Metrics = append(out.Metrics, show(keys[key]))
-		previous = key
+		out.Metrics, previous = append(out.Metrics, show(series)), keyOf(series)
 	}
 	return out, nil
 }

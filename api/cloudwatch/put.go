@@ -105,6 +105,11 @@ func valuesOf(d *model.MetricDatum, where string, room int) ([]float64, error) {
 	if err != nil {
 		return nil, err
 	}
+	return repeated(values, counts, where, room)
+}
+
+// repeated gives each value as often as its count says, or once without counts.
+func repeated(values, counts []float64, where string, room int) ([]float64, error) {
 	var all []float64
 	for i, v := range values {
 		if math.IsNaN(v) || math.Abs(v) > maxMagnitude {

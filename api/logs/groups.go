@@ -68,14 +68,23 @@ func (s *service) deleteRetentionPolicy(ctx context.Context, _ *api.Call, in *mo
 	return onMissingGroup(s.store.SetRetention(ctx, *in.LogGroupName, 0), *in.LogGroupName)
 }
 
-func (s *service) describeLogGroups(ctx context.Context, call *api.Call, in *model.DescribeLogGroupsRequest) (*model.DescribeLogGroupsResponse, error) {
+// checkGroupFilters refuses filters that exclude each other, and those that this server has not.
+func checkGroupFilters(in *model.DescribeLogGroupsRequest) error {
 	switch {
 	case in.LogGroupNamePrefix != nil && in.LogGroupNamePattern != nil:
-		return nil, platform.Errorf(platform.Invalid, "", "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
+		return platform.Errorf(platform.Invalid, "", "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.")
 	case shapes.Value(in.IncludeLinkedAccounts) || len(in.AccountIdentifiers) > 0:
-		return nil, platform.Errorf(platform.NotSupported, "", "DescribeLogGroups of linked accounts is not supported by this server")
+		return platform.Errorf(platform.NotSupported, "", "DescribeLogGroups of linked accounts is not supported by this server")
 	case len(in.LogGroupIdentifiers) > 0:
-		return nil, platform.Errorf(platform.NotSupported, "", "DescribeLogGroups with logGroupIdentifiers is not supported by this server")
+		return platform.Errorf(platform.NotSupported, "", "DescribeLogGroups with logGroupIdentifiers is not supported by this server")
+	default:
+		return nil
+	}
+}
+
+func (s *service) describeLogGroups(ctx context.Context, call *api.Call, in *model.DescribeLogGroupsRequest) (*model.DescribeLogGroupsResponse, error) {
+	if err := checkGroupFilters(in); err != nil {
+		return nil, err
 	}
 	out := &model.DescribeLogGroupsResponse{LogGroups: []model.LogGroup{}}
 	if in.LogGroupClass != nil && *in.LogGroupClass != model.LogGroupClassStandard {

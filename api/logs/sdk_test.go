@@ -48,43 +48,68 @@ func put(ctx context.Context, c *cloudwatchlogs.Client, stream string, at time.T
 	return err
 }
 
+// group makes group g, with stream s in it.
+func group(t *testing.T, c *cloudwatchlogs.Client) {
+	t.Helper()
+	_, err1 := c.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("g")})
+	_, err2 := c.CreateLogStream(t.Context(), &cloudwatchlogs.CreateLogStreamInput{LogGroupName: aws.String("g"), LogStreamName: aws.String("s")})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// paginator is any of the SDK's.
+type paginator[Page, Option any] interface {
+	HasMorePages() bool
+	NextPage(context.Context, ...func(*Option)) (Page, error)
+}
+
+// each visits all pages.
+func each[Page, Option any](t *testing.T, p paginator[Page, Option], visit func(Page)) {
+	t.Helper()
+	for p.HasMorePages() {
+		page, err := p.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		visit(page)
+	}
+}
+
+// events pages through stream s from in on, to where the token no longer changes.
+func events(c *cloudwatchlogs.Client, in *cloudwatchlogs.GetLogEventsInput) *cloudwatchlogs.GetLogEventsPaginator {
+	in.LogGroupName, in.LogStreamName, in.StartFromHead = aws.String("g"), aws.String("s"), aws.Bool(true)
+	return cloudwatchlogs.NewGetLogEventsPaginator(c, in, func(o *cloudwatchlogs.GetLogEventsPaginatorOptions) { o.StopOnDuplicateToken = true })
+}
+
 // The SDK's paginator follows a stream that somebody else writes at the same time, in pages of any size.
 func TestSDKFollowsAGrowingStream(t *testing.T) {
 	t.Parallel()
 	c, at := client(t)
 	ctx := t.Context()
-	_, err1 := c.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("g")})
-	_, err2 := c.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: aws.String("g"), LogStreamName: aws.String("s")})
-	if err := errors.Join(err1, err2); err != nil {
-		t.Fatal(err)
-	}
-	const batches, each = 20, 25
+	group(t, c)
+	const batches, size = 20, 25
 	written := make(chan error, 1)
 	go func() {
 		var err error
 		for b := range batches {
-			lines := make([]string, each)
+			lines := make([]string, size)
 			for i := range lines {
-				lines[i] = fmt.Sprint("line ", b*each+i)
+				lines[i] = fmt.Sprint("line ", b*size+i)
 			}
 			err = errors.Join(err, put(ctx, c, "s", at, lines...))
 		}
 		written <- err
 	}()
 	var read []string
-	in := &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String("g"), LogStreamName: aws.String("s"), StartFromHead: aws.Bool(true), Limit: aws.Int32(7)}
+	in := &cloudwatchlogs.GetLogEventsInput{Limit: aws.Int32(7)}
 	for done := false; ; {
-		pages := cloudwatchlogs.NewGetLogEventsPaginator(c, in, func(o *cloudwatchlogs.GetLogEventsPaginatorOptions) { o.StopOnDuplicateToken = true })
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
+		each(t, events(c, in), func(page *cloudwatchlogs.GetLogEventsOutput) {
 			for _, e := range page.Events {
 				read = append(read, *e.Message)
 			}
 			in.NextToken = page.NextForwardToken
-		}
+		})
 		if done {
 			break
 		}
@@ -96,8 +121,8 @@ func TestSDKFollowsAGrowingStream(t *testing.T) {
 		default:
 		}
 	}
-	if len(read) != batches*each {
-		t.Fatalf("%d lines of %d", len(read), batches*each)
+	if len(read) != batches*size {
+		t.Fatalf("%d lines of %d", len(read), batches*size)
 	}
 	for i, line := range read {
 		if line != fmt.Sprint("line ", i) {
@@ -111,10 +136,9 @@ func TestSDKLimits(t *testing.T) {
 	t.Parallel()
 	c, at := client(t)
 	ctx := t.Context()
-	_, err1 := c.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: aws.String("g")})
-	_, err2 := c.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: aws.String("g"), LogStreamName: aws.String("s")})
+	group(t, c)
 	half := strings.Repeat("\x01", 1<<19-26) // six bytes each in JSON
-	if err := errors.Join(err1, err2, put(ctx, c, "s", at, half, half), put(ctx, c, "s", at, half, strings.Repeat("y", 1<<19-26))); err != nil {
+	if err := errors.Join(put(ctx, c, "s", at, half, half), put(ctx, c, "s", at, half, strings.Repeat("y", 1<<19-26))); err != nil {
 		t.Fatal(err)
 	}
 	for message, batch := range map[string][]string{
@@ -128,21 +152,13 @@ func TestSDKLimits(t *testing.T) {
 		}
 	}
 	var lengths []int
-	pages := cloudwatchlogs.NewGetLogEventsPaginator(c, &cloudwatchlogs.GetLogEventsInput{LogGroupName: aws.String("g"), LogStreamName: aws.String("s"), StartFromHead: aws.Bool(true)},
-		func(o *cloudwatchlogs.GetLogEventsPaginatorOptions) { o.StopOnDuplicateToken = true })
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		lengths = append(lengths, len(page.Events))
-	}
+	each(t, events(c, &cloudwatchlogs.GetLogEventsInput{}), func(page *cloudwatchlogs.GetLogEventsOutput) { lengths = append(lengths, len(page.Events)) })
 	if !slices.Equal(lengths, []int{2, 2, 0}) {
 		t.Errorf("pages of %v events", lengths)
 	}
 }
 
-// Lists, retention and search, in the SDK's types and through its paginators.
+// Lists and search through the SDK's paginators.
 func TestSDKListsAndSearches(t *testing.T) {
 	t.Parallel()
 	c, at := client(t)
@@ -154,21 +170,16 @@ func TestSDKListsAndSearches(t *testing.T) {
 		_, created := c.CreateLogStream(ctx, &cloudwatchlogs.CreateLogStreamInput{LogGroupName: aws.String("g"), LogStreamName: &name})
 		err = errors.Join(err, created, put(ctx, c, name, at.Add(time.Duration(streams-i)*time.Millisecond), fmt.Sprintf(`{"n":%d}`, i), "noise"))
 	}
-	_, retained := c.PutRetentionPolicy(ctx, &cloudwatchlogs.PutRetentionPolicyInput{LogGroupName: aws.String("g"), RetentionInDays: aws.Int32(7)})
-	if err := errors.Join(err, retained); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
 	var names []string
 	listing := cloudwatchlogs.NewDescribeLogStreamsPaginator(c, &cloudwatchlogs.DescribeLogStreamsInput{LogGroupName: aws.String("g"), OrderBy: types.OrderByLastEventTime})
-	for listing.HasMorePages() {
-		page, err := listing.NextPage(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
+	each(t, listing, func(page *cloudwatchlogs.DescribeLogStreamsOutput) {
 		for _, s := range page.LogStreams {
 			names = append(names, *s.LogStreamName)
 		}
-	}
+	})
 	slices.Reverse(names) // the first got the last event
 	if len(names) != streams || !slices.IsSorted(names) {
 		t.Errorf("%d streams: %v", len(names), names)
@@ -177,17 +188,25 @@ func TestSDKListsAndSearches(t *testing.T) {
 	search := cloudwatchlogs.NewFilterLogEventsPaginator(c, &cloudwatchlogs.FilterLogEventsInput{
 		LogGroupName: aws.String("g"), LogStreamNamePrefix: aws.String("job/"), FilterPattern: aws.String("{ $.n >= 100 }"), Limit: aws.Int32(6),
 	})
-	for search.HasMorePages() {
-		page, err := search.NextPage(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
+	each(t, search, func(page *cloudwatchlogs.FilterLogEventsOutput) {
 		for _, e := range page.Events {
 			found = append(found, *e.Message)
 		}
-	}
+	})
 	if len(found) != 20 || found[0] != `{"n":119}` || found[19] != `{"n":100}` {
 		t.Errorf("found %v", found)
+	}
+}
+
+// What a group is, and what is missing, in the SDK's types.
+func TestSDKTypes(t *testing.T) {
+	t.Parallel()
+	c, at := client(t)
+	ctx := t.Context()
+	group(t, c)
+	_, err := c.PutRetentionPolicy(ctx, &cloudwatchlogs.PutRetentionPolicyInput{LogGroupName: aws.String("g"), RetentionInDays: aws.Int32(7)})
+	if err := errors.Join(err, put(ctx, c, "s", at, "text")); err != nil {
+		t.Fatal(err)
 	}
 	groups, err := c.DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{})
 	if err != nil || len(groups.LogGroups) != 1 || *groups.LogGroups[0].RetentionInDays != 7 || *groups.LogGroups[0].StoredBytes == 0 {
