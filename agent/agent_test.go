@@ -150,6 +150,7 @@ func TestEnvironmentIsOnlyWhatTheContractNames(t *testing.T) {
 		"S3_ENDPOINT_URL": "http://127.0.0.1:9401", "AWS_ACCESS_KEY_ID": "ASIATEST", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_SESSION_TOKEN": "t0ken",
 		"CURRENT_HOST": "algo-1", "SM_CURRENT_HOST": "algo-1", "STINT_NUM_CPUS": "2", "FROM": "runtime", "BOTH": "request", "PYTHONUNBUFFERED": "1",
 		"HOME": filepath.Join(b.cfg.Root, "home"), "TMPDIR": "/tmp",
+		"PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PET_MASTER_PORT": "29346",
 	} {
 		if env[name] != want {
 			t.Errorf("%s is %q, want %q", name, env[name], want)

@@ -23,11 +23,7 @@ type command struct {
 // command works out the user's command: the request's own, or the runtime's entry.
 func (a *agent) command() (command, error) {
 	algorithm, runtime := a.spec.AlgorithmSpecification, a.job.Runtime
-	words := slices.Concat(algorithm.ContainerEntrypoint, algorithm.ContainerArguments)
-	if len(algorithm.ContainerEntrypoint) == 0 {
-		words = slices.Concat(runtime.Entry, algorithm.ContainerArguments)
-	}
-	if len(words) == 0 {
+	if len(algorithm.ContainerEntrypoint)+len(algorithm.ContainerArguments)+len(runtime.Entry) == 0 {
 		return command{}, clientError(runtime.Name, "runtime %q has no entry; give the job a ContainerEntrypoint, or the runtime an entry", runtime.Name)
 	}
 	if a.Prepare != nil {
@@ -39,22 +35,25 @@ func (a *agent) command() (command, error) {
 			a.warn(note)
 		}
 	}
-	path, err := a.searchPath()
+	python, err := a.python()
 	if err != nil {
 		return command{}, err
 	}
-	words = slices.Clone(words)
-	for i, word := range words {
-		words[i] = strings.NewReplacer("{python}", runtime.Interpreter, "{shim}", a.Shim).Replace(word)
+	words := slices.Clone(algorithm.ContainerEntrypoint)
+	if len(words) == 0 {
+		for _, word := range runtime.Entry {
+			words = append(words, strings.NewReplacer("{python}", python.interpreter, "{shim}", a.Shim).Replace(word))
+		}
 	}
+	words = append(words, algorithm.ContainerArguments...)
 	c := command{args: words, dir: "/"}
 	if info, err := os.Stat(filepath.Join(a.Root, codeFolder)); err == nil && info.IsDir() {
 		c.dir = filepath.Join(a.Root, codeFolder)
 	}
-	if c.path, err = findProgram(words[0], path, c.dir); err != nil {
+	if c.path, err = findProgram(words[0], python.path, c.dir); err != nil {
 		return command{}, err
 	}
-	c.env = a.environment(path)
+	c.env = a.environment(python.path)
 	return c, nil
 }
 
@@ -68,47 +67,6 @@ func (a *agent) runtimeFiles() []string {
 		}
 	}
 	return files
-}
-
-// searchPath is the PATH of the user's process, by which python, python3 and pip are the runtime's. An interpreter that has
-// not all of its names in its folder gets them in a folder of links before it.
-func (a *agent) searchPath() (string, error) {
-	interpreter := a.job.Runtime.Interpreter
-	if interpreter == "" {
-		return systemPath, nil
-	}
-	path := filepath.Dir(interpreter) + ":" + systemPath
-	links := filepath.Join(a.Root, homeFolder, ".runtime", "bin")
-	linked := false
-	for _, name := range []string{"python", "python3"} {
-		if same(filepath.Join(filepath.Dir(interpreter), name), interpreter) {
-			continue
-		}
-		if err := a.owned(filepath.Dir(links)); err != nil {
-			return "", err
-		}
-		if err := a.owned(links); err != nil {
-			return "", err
-		}
-		if err := os.Symlink(interpreter, filepath.Join(links, name)); err != nil {
-			return "", diskError(links, err)
-		}
-		linked = true
-	}
-	if linked {
-		path = links + ":" + path
-	}
-	return path, nil
-}
-
-// same reports whether two paths lead to one file.
-func same(x, y string) bool {
-	xi, err := os.Stat(x)
-	if err != nil {
-		return false
-	}
-	yi, err := os.Stat(y)
-	return err == nil && os.SameFile(xi, yi)
 }
 
 // findProgram finds an executable as a shell would in dir with the given PATH.
@@ -147,7 +105,7 @@ func (a *agent) environment(path string) []string {
 		"AWS_ACCESS_KEY_ID": job.Session.ID, "AWS_SECRET_ACCESS_KEY": job.Session.Secret, "AWS_SESSION_TOKEN": job.Session.Token,
 	}, job.Runtime.Env, a.spec.Environment}
 	if job.Runtime.Interpreter != "" {
-		layers[0]["PYTHONUNBUFFERED"] = "1" // the log is to be live
+		layers = append([]map[string]string{pythonVariables(job.Name)}, layers...)
 	}
 	merged := map[string]string{}
 	for _, layer := range layers {

@@ -26,26 +26,21 @@ type post struct {
 	gone  func() // the agent is not wanted
 }
 
-// run ends with ctx.
+// run ends with ctx, or when the control plane turns the agent away.
 func (p *post) run(ctx context.Context) {
 	var pending []platform.Report // read from the spool and not yet acknowledged
 	pause, away := firstPause, false
 	for ctx.Err() == nil {
 		if len(pending) == 0 {
-			p.spool.await(ctx, p.spool.reader.seq, heartbeat)
-			var err error
-			if pending, err = p.spool.next(deliveryBytes); err != nil {
-				p.log.Error("the spool cannot be read", "error", err)
-				wait(ctx, platform.SystemClock{}, longestPause)
-			}
+			pending = p.read(ctx)
 		}
 		ack, err := p.deliver(ctx, pending)
-		if err != nil {
-			if platform.Is(err, platform.Denied) {
-				p.log.Warn("the control plane denies this agent", "error", err)
-				p.gone()
-				return
-			}
+		switch {
+		case platform.Is(err, platform.Denied):
+			p.log.Warn("the control plane denies this agent", "error", err)
+			p.gone()
+			return
+		case err != nil:
 			if !away && ctx.Err() == nil {
 				p.log.Warn("the control plane is away", "error", err)
 			}
@@ -53,27 +48,42 @@ func (p *post) run(ctx context.Context) {
 			wait(ctx, platform.SystemClock{}, pause)
 			pause = min(2*pause, longestPause)
 			continue
-		}
-		if away {
-			p.log.Info("the control plane is back")
-		}
-		pause, away = firstPause, false
-		p.spool.ack(ack.Seq)
-		sent := len(pending)
-		for len(pending) > 0 && pending[0].Seq <= ack.Seq {
-			pending = pending[1:]
-		}
-		if ack.Gone {
+		case ack.Gone:
 			p.gone()
 			return
+		case away:
+			p.log.Info("the control plane is back")
+			pause, away = firstPause, false
 		}
-		if ack.Stop {
-			p.stop()
-		}
-		if sent > 0 && len(pending) == sent {
-			wait(ctx, platform.SystemClock{}, longestPause) // nothing was taken, and nothing says why
-		}
+		pending = p.settle(ctx, pending, ack)
 	}
+}
+
+// read waits for news, at most until a heartbeat is due.
+func (p *post) read(ctx context.Context) []platform.Report {
+	p.spool.await(ctx, p.spool.reader.seq, heartbeat)
+	reports, err := p.spool.next(deliveryBytes)
+	if err != nil {
+		p.log.Error("the spool cannot be read", "error", err)
+		wait(ctx, platform.SystemClock{}, longestPause)
+	}
+	return reports
+}
+
+// settle gives what of the pending reports was not taken.
+func (p *post) settle(ctx context.Context, pending []platform.Report, ack platform.Ack) []platform.Report {
+	p.spool.ack(ack.Seq)
+	left := pending
+	for len(left) > 0 && left[0].Seq <= ack.Seq {
+		left = left[1:]
+	}
+	if ack.Stop {
+		p.stop()
+	}
+	if len(left) > 0 && len(left) == len(pending) {
+		wait(ctx, platform.SystemClock{}, longestPause) // nothing was taken, and nothing says why
+	}
+	return left
 }
 
 func (p *post) deliver(ctx context.Context, reports []platform.Report) (platform.Ack, error) {

@@ -59,32 +59,35 @@ func (s *shipper) run(life context.Context) {
 	defer s.output.Close()
 	buffer := make([]byte, readBytes)
 	s.heard = s.agent.Clock.Now()
-	for {
-		_ = s.output.SetReadDeadline(time.Now().Add(s.patience(s.agent.Clock.Now())))
-		n, err := s.output.Read(buffer)
-		now := s.agent.Clock.Now()
-		if n > 0 {
-			s.heard = now
-		}
-		s.split.feed(buffer[:n], now)
-		ended := err != nil && !errors.Is(err, os.ErrDeadlineExceeded) || s.drain.Load() && now.Sub(s.heard) > drainTime
-		if ended {
-			s.split.finish(now)
-		} else {
-			s.split.show(now)
-		}
-		if s.since.IsZero() && len(s.split.events) > 0 {
-			s.since = now
-		}
-		if ended || s.full(now) {
+	for ended := false; !ended; {
+		ended = s.read(buffer)
+		if now := s.agent.Clock.Now(); ended || s.full(now) {
 			if err := s.flush(life, now); err != nil {
 				return
 			}
 		}
-		if ended {
-			return
-		}
 	}
+}
+
+// read takes what the next read gives and reports whether it was the last.
+func (s *shipper) read(buffer []byte) (ended bool) {
+	_ = s.output.SetReadDeadline(time.Now().Add(s.patience(s.agent.Clock.Now())))
+	n, err := s.output.Read(buffer)
+	now := s.agent.Clock.Now()
+	if n > 0 {
+		s.heard = now
+	}
+	s.split.feed(buffer[:n], now)
+	abandoned := s.drain.Load() && now.Sub(s.heard) > drainTime
+	if ended = abandoned || err != nil && !errors.Is(err, os.ErrDeadlineExceeded); ended {
+		s.split.finish(now)
+	} else {
+		s.split.show(now)
+	}
+	if s.since.IsZero() && len(s.split.events) > 0 {
+		s.since = now
+	}
+	return ended
 }
 
 // patience is how long a read may wait until there is something else to do.

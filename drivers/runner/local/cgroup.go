@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -91,47 +92,45 @@ func parseHierarchies(mounts, membership string) []hierarchy {
 	}
 	var found []hierarchy
 	for line := range strings.Lines(mounts) {
-		before, after, ok := strings.Cut(line, " - ")
-		fields, details := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(details) < 3 {
-			continue
+		if h, ok := parseMount(line, own); ok {
+			found = append(found, h)
 		}
-		h := hierarchy{mount: fields[4]}
-		key := ""
-		switch details[0] {
-		case "cgroup2":
-			h.version = 2
-		case "cgroup":
-			h.version = 1
-			for _, option := range strings.Split(details[2], ",") {
-				if own[option] != "" && wanted(option) {
-					h.controllers, key = append(h.controllers, option), option
-				}
-			}
-			if key == "" {
-				continue
-			}
-		default:
-			continue
-		}
-		// The mount may show only a part of the hierarchy, in a container.
-		path, ok := strings.CutPrefix(own[key], strings.TrimSuffix(fields[3], "/"))
-		if !ok {
-			path = "/"
-		}
-		h.own = filepath.Join(h.mount, path)
-		found = append(found, h)
 	}
 	return found
 }
 
-func wanted(controller string) bool {
-	for _, c := range controllers {
-		if c == controller {
-			return true
-		}
+// parseMount reads one line of mountinfo; ok is false when it is no hierarchy of interest.
+func parseMount(line string, own map[string]string) (h hierarchy, ok bool) {
+	before, after, separated := strings.Cut(line, " - ")
+	fields, details := strings.Fields(before), strings.Fields(after)
+	if !separated || len(fields) < 5 || len(details) < 3 {
+		return h, false
 	}
-	return false
+	h.mount = fields[4]
+	key := ""
+	switch details[0] {
+	case "cgroup2":
+		h.version = 2
+	case "cgroup":
+		h.version = 1
+		for _, option := range strings.Split(details[2], ",") {
+			if own[option] != "" && slices.Contains(controllers, option) {
+				h.controllers, key = append(h.controllers, option), option
+			}
+		}
+		if key == "" {
+			return h, false
+		}
+	default:
+		return h, false
+	}
+	// The mount may show only a part of the hierarchy, in a container.
+	path, inside := strings.CutPrefix(own[key], strings.TrimSuffix(fields[3], "/"))
+	if !inside {
+		path = "/"
+	}
+	h.own = filepath.Join(h.mount, path)
+	return h, true
 }
 
 // unifiedParent finds the highest folder between the root and this process's own in which a parent for agents with the

@@ -164,18 +164,14 @@ func (v *view) show(path string) error {
 			return nil
 		}
 	}
-	s, covered := v.over(path)
-	if !covered {
-		barrier := v.barrier(path)
-		if barrier == "" {
-			return nil
-		}
+	if barrier := v.barrier(path); barrier != "" {
 		if err := v.hide(barrier); err != nil {
 			return err
 		}
-		if s, covered = v.over(path); !covered {
-			return nil
-		}
+	}
+	s, covered := v.over(path)
+	if !covered {
+		return nil
 	}
 	relative := strings.TrimPrefix(strings.TrimPrefix(path, s.path), "/")
 	if relative == "" {
@@ -189,6 +185,15 @@ func (v *view) show(path string) error {
 		return err
 	}
 	defer original.Close()
+	if err := v.restore(original, path); err != nil {
+		return err
+	}
+	v.shown = append(v.shown, path)
+	return nil
+}
+
+// restore mounts an original on its place.
+func (v *view) restore(original *os.File, path string) error {
 	info, err := original.Stat()
 	if err != nil {
 		return err
@@ -196,16 +201,12 @@ func (v *view) show(path string) error {
 	if err := place(path, info.IsDir()); err != nil {
 		return err
 	}
-	if err := bind(fmt.Sprintf("/proc/self/fd/%d", original.Fd()), path); err != nil {
-		return err
-	}
-	v.shown = append(v.shown, path)
-	return nil
+	return bind(fmt.Sprintf("/proc/self/fd/%d", original.Fd()), path)
 }
 
-// barrier is the first folder above path that is closed to other users.
+// barrier is the first folder above path that bars the way of the user's code and is not covered yet.
 func (v *view) barrier(path string) string {
-	if !v.closed {
+	if _, covered := v.over(path); covered || !v.closed {
 		return ""
 	}
 	at := "/"
