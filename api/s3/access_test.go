@@ -179,16 +179,18 @@ func TestBucketPolicies(t *testing.T) {
 		"nobody":  as(account{principal: user("nobody")}),
 		"friend":  as(account{principal: user("friend")}),
 		"admin":   as(account{principal: user("admin", `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`)}),
+		"refused": as(account{principal: user("refused", `{"Statement":{"Effect":"Deny","Action":"s3:PutObject","Resource":"*"}}`)}),
 		"session": as(account{token: "t", principal: role}),
 		"narrow":  as(account{token: "t", principal: narrowed}),
 	}
 	setPolicy(t, bucket, fmt.Sprintf(`{"Version":"2012-10-17","Statement":[
-		{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::%[1]s:user/friend","arn:aws:iam::%[1]s:role/R"]},"Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::%[2]s/*"},
+		{"Effect":"Allow","Principal":{"AWS":["arn:aws:iam::%[1]s:user/friend","arn:aws:iam::%[1]s:user/refused","arn:aws:iam::%[1]s:role/R"]},"Action":["s3:GetObject","s3:PutObject"],"Resource":"arn:aws:s3:::%[2]s/*"},
 		{"Effect":"Deny","Principal":{"AWS":"arn:aws:iam::%[1]s:user/admin"},"Action":"s3:PutObject","Resource":"arn:aws:s3:::%[2]s/*"}]}`, site.Account, bucket))
 	for who, want := range map[string][2]string{ // GetObject, PutObject
 		"nobody":  {"AccessDenied", "AccessDenied"},
 		"friend":  {"", ""},
 		"admin":   {"", "AccessDenied"},
+		"refused": {"", "AccessDenied"},
 		"session": {"", ""},
 		"narrow":  {"", "AccessDenied"},
 	} {
@@ -293,7 +295,7 @@ func TestSourceAddress(t *testing.T) {
 	for remote, want := range map[string]int{"192.0.2.7:1234": 200, "198.51.100.7:1234": 403} {
 		req := httptest.NewRequest(http.MethodGet, u.RequestURI(), nil)
 		req.Host, req.RemoteAddr = u.Host, remote
-		req.Header.Set("X-Stint-Proxied-For", "guessed 192.0.2.7:1234")
+		req.Header.Set("X-Stint-Proxied-For", strings.Repeat("x", 26)+" 192.0.2.7:1234")
 		req.Header.Set("X-Forwarded-For", "192.0.2.7")
 		rec := httptest.NewRecorder()
 		store.Handler().ServeHTTP(rec, req)
@@ -302,7 +304,7 @@ func TestSourceAddress(t *testing.T) {
 		}
 	}
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, signed.URL, nil)
-	req.Header.Set("X-Stint-Proxied-For", "guessed 192.0.2.7:1234")
+	req.Header.Set("X-Stint-Proxied-For", strings.Repeat("x", 26)+" 192.0.2.7:1234")
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -39,10 +39,8 @@ func newProxy(addr func() string) *proxy {
 	}
 	p.reverse = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", "store"
-			r.Out.Host = r.In.Host
-			// The raw path and query are signed, byte by byte.
-			r.Out.URL.RawPath, r.Out.URL.RawQuery = r.In.URL.RawPath, r.In.URL.RawQuery
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", "store" // r.Out.Host, which is sent, stays the client's
+			r.Out.URL.RawQuery = r.In.URL.RawQuery             // it is signed as it is
 			r.Out.Header.Set(clientHeader, p.secret+" "+r.In.RemoteAddr)
 		},
 		Transport:     p.transport,

@@ -292,7 +292,7 @@ func TestCompletingTwice(t *testing.T) {
 	t.Parallel()
 	bucket := newBucket(t)
 	c := asRoot()
-	done := uploadParts(t, c, bucket, "k", 4)
+	done := uploadParts(t, c, bucket, "k", 20)
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -302,7 +302,7 @@ func TestCompletingTwice(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			if head, err := c.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &bucket, Key: aws.String("k")}); err != nil || *head.ContentLength != 20<<20 {
+			if head, err := c.HeadObject(ctx, &awss3.HeadObjectInput{Bucket: &bucket, Key: aws.String("k")}); err != nil || *head.ContentLength != 100<<20 {
 				t.Errorf("after success: %v, %v", head, err)
 			}
 		})
