@@ -47,6 +47,9 @@ func (t *Table) Install(ctx context.Context, name string, out io.Writer) error {
 	if err := installPins(ctx, line, dir, out); err != nil {
 		return err
 	}
+	if err := writePrograms(line, dir); err != nil {
+		return err
+	}
 	// 3. It counts from now on.
 	if err := replaceFile(t.marker(name), []byte(pinsOf(line))); err != nil {
 		return err
@@ -88,6 +91,19 @@ func installPins(ctx context.Context, line Line, dir string, out io.Writer) erro
 		"--ignore-installed", "--progress-bar", "off", "-r", list)
 	if err != nil {
 		return platform.Errorf(platform.Unavailable, line.Name, "pip could not install the packages of runtime %s: %w", line.Name, err)
+	}
+	return nil
+}
+
+// writePrograms makes the runtime's commands. They take the python3 of the caller's PATH: a job may have one of its own over
+// the runtime's.
+func writePrograms(line Line, dir string) error {
+	for name, module := range line.Programs {
+		path := filepath.Join(dir, "bin", name)
+		program := "#!/bin/sh\nexec python3 -m " + module + " \"$@\"\n"
+		if err := os.WriteFile(path, []byte(program), 0o755); err != nil { //nolint:gosec // jobs run as other users and run it
+			return platform.Errorf(platform.Internal, path, "write %s: %w", path, err)
+		}
 	}
 	return nil
 }

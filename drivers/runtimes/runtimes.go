@@ -27,6 +27,9 @@ type Line struct {
 	System bool   `json:"system,omitempty"` // its environment also sees the system's Python packages
 	Needs  string `json:"needs,omitempty"`  // a module that must be importable after the installation
 	Remedy string `json:"remedy,omitempty"` // the command that brings Needs
+	// Programs are commands by their modules. The system's own, such as torchrun, would start the system's Python and not
+	// see what the runtime and the job have installed.
+	Programs map[string]string `json:"programs,omitempty"`
 }
 
 // Table is the runtimes of one folder. It reads the folder at every call, so that a change is seen without a restart.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -138,6 +139,27 @@ func TestADamagedTableSaysWhichFile(t *testing.T) {
 	}
 	if _, err := table.Resolve("python"); !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), table.file()) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestProgramsTakeThePythonOfThePath(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	bin := filepath.Join(dir, "bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bin, "python3"), []byte("#!/bin/sh\necho \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := writePrograms(Line{Programs: map[string]string{"torchrun": "torch.distributed.run"}}, dir); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(filepath.Join(bin, "torchrun"), "--nnodes=1", "a b")
+	cmd.Env = []string{"PATH=" + bin}
+	out, err := cmd.Output()
+	if want := "-m torch.distributed.run --nnodes=1 a b\n"; err != nil || string(out) != want {
+		t.Errorf("%q, %v; want %q", out, err, want)
 	}
 }
 
