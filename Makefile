@@ -7,6 +7,7 @@
 #   STINT_VENV_SDK2     Python environment with SageMaker Python SDK 2.x, boto3, scikit-learn and pytest
 #   STINT_VENV_SDK3     Python environment with SageMaker Python SDK 3.x, boto3, scikit-learn and pytest
 #   STINT_VENV_AWSCLI   Python environment with the AWS CLI
+#   STINT_RUNTIMES      the runtimes that jobs train in
 #
 # In a Python environment the interpreter is bin/python, and the AWS CLI is bin/aws. STINT_DATA, if set by the caller,
 # is a folder of real data for benchmarks; no test needs it.
@@ -24,6 +25,7 @@ export STINT_BIN := $(CURDIR)/bin/stint
 export STINT_VENV_SDK2 := $(CURDIR)/.venv/sdk2
 export STINT_VENV_SDK3 := $(CURDIR)/.venv/sdk3
 export STINT_VENV_AWSCLI := $(CURDIR)/.venv/awscli
+export STINT_RUNTIMES := $(CURDIR)/.venv/stint/runtimes
 
 say := @echo "==>"
 
@@ -78,6 +80,7 @@ unit: ## unit tests
 
 .PHONY: e2e
 e2e: build ## end-to-end suites with the real clients (after make setup)
+	@scripts/runtimes.sh
 	$(say) "end-to-end suites"
 	@go test -count=1 -timeout 30m ./test/e2e/...
 
