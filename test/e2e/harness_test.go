@@ -222,7 +222,7 @@ func (s *server) pytest(t *testing.T, venv, folder string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(venv, "bin", "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", folder)
+	cmd := exec.CommandContext(ctx, filepath.Join(venv, "bin", "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5", "--tb=short", folder)
 	cmd.Env = append(s.env(t), "STINT_BIN="+need(t, "STINT_BIN"), "PYTHONDONTWRITEBYTECODE=1", "PATH="+filepath.Join(venv, "bin")+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
