@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -30,7 +31,7 @@ func untar(t *testing.T, data []byte) map[string]string {
 	archive := tar.NewReader(unzipped)
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -75,13 +76,7 @@ func TestJobFromInputToModel(t *testing.T) {
 	if got, want := b.phases(), []platform.Phase{platform.PhaseDownloading, platform.PhaseTraining, platform.PhaseUploading}; !slices.Equal(got, want) {
 		t.Errorf("phases are %v, want %v", got, want)
 	}
-	var values []float64
-	for _, r := range b.reports {
-		for _, m := range r.Metrics {
-			values = append(values, m.Value)
-		}
-	}
-	if !slices.Equal(values, []float64{0.25, 0.125}) {
+	if values := b.metrics(); !slices.Equal(values, []float64{0.25, 0.125}) {
 		t.Errorf("metrics are %v", values)
 	}
 	if w := b.warnings(); !strings.Contains(w, `"bad"`) || !strings.Contains(w, `"nogroup"`) {

@@ -101,6 +101,26 @@ func (nowhere) Upload(_ context.Context, _ platform.URI, r io.Reader) error {
 	return err
 }
 
+// writeModel fills a model folder with one file.
+func writeModel(b *testing.B, folder string, size int, fill func([]byte)) {
+	b.Helper()
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	f, err := os.Create(filepath.Join(folder, "weights"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	chunk := make([]byte, 8<<20)
+	for range size / len(chunk) {
+		fill(chunk)
+		if _, err := f.Write(chunk); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkModelArchive: how fast a model folder becomes a .tar.gz stream.
 func BenchmarkModelArchive(b *testing.B) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -127,26 +147,11 @@ func BenchmarkModelArchive(b *testing.B) {
 	for name, fill := range kinds {
 		b.Run(name, func(b *testing.B) {
 			dir := b.TempDir()
-			model := filepath.Join(dir, "ml", "model")
-			if err := os.MkdirAll(model, 0o755); err != nil {
-				b.Fatal(err)
-			}
-			f, err := os.Create(filepath.Join(model, "weights"))
-			if err != nil {
-				b.Fatal(err)
-			}
-			chunk := make([]byte, 8<<20)
-			for range size / len(chunk) {
-				fill(chunk)
-				if _, err := f.Write(chunk); err != nil {
-					b.Fatal(err)
-				}
-			}
-			f.Close()
+			writeModel(b, filepath.Join(dir, "ml", "model"), size, fill)
 			b.SetBytes(size)
 			for b.Loop() {
 				s := &sink{job: platform.Assignment{Spec: []byte(`{"AlgorithmSpecification":{"ContainerEntrypoint":["true"]}}`), Output: "s3://b/o"}}
-				err = agent.Run(context.Background(), agent.Config{Link: s, Token: "t", Dir: filepath.Join(b.TempDir(), "a"), Root: filepath.Join(dir, "ml"),
+				err := agent.Run(context.Background(), agent.Config{Link: s, Token: "t", Dir: filepath.Join(b.TempDir(), "a"), Root: filepath.Join(dir, "ml"),
 					Blobs: func(string, platform.Session, string) platform.Blobs { return nowhere{} }})
 				if err != nil || s.last.Kind != platform.Succeeded || s.last.Model == "" {
 					b.Fatal(err, s.last)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,7 +124,7 @@ func (a *agent) environment(path string) []string {
 
 // startError says why a program could not be started, naming what bars the way to it.
 func (a *agent) startError(c command, err error) error {
-	if err == syscall.EACCES || os.IsPermission(err) {
+	if errors.Is(err, os.ErrPermission) {
 		if barrier := a.barrier(c.path); barrier != "" {
 			return clientError(c.path, "the training command %s cannot be started: user %d may not enter %s; install the runtime where every user can read it", c.path, a.User.UID, barrier)
 		}

@@ -122,6 +122,18 @@ func said(line string) func(*control) bool {
 	}
 }
 
+func (c *control) metrics() []float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var values []float64
+	for _, r := range c.reports {
+		for _, m := range r.Metrics {
+			values = append(values, m.Value)
+		}
+	}
+	return values
+}
+
 func (c *control) phases() []platform.Phase {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -143,7 +143,7 @@ func (s *spool) write(seq int64, payload []byte) (begun bool, err error) {
 	}
 	_ = s.file.Truncate(s.size) // what stays is a torn tail, which readers know
 	if begun {
-		os.Remove(s.file.Name())
+		_ = os.Remove(s.file.Name())
 	}
 	s.file.Close()
 	s.file = nil
@@ -194,7 +194,7 @@ func (s *spool) ack(seq int64) {
 	s.acked = min(seq, s.last)
 	for len(s.segments) > 1 && s.segments[0].last <= s.acked {
 		if path := s.segments[0].path; path != "" {
-			os.Remove(path)
+			_ = os.Remove(path) // one that stays is read again by nobody
 		}
 		s.segments = s.segments[1:]
 	}

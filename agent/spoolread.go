@@ -44,7 +44,7 @@ func record(payload []byte) []byte {
 // readRecord reads the next payload: io.EOF at the end, errTorn when what follows is not a whole record.
 func readRecord(r io.Reader) ([]byte, error) {
 	var header [recordHeader]byte
-	if _, err := io.ReadFull(r, header[:]); err == io.EOF {
+	if _, err := io.ReadFull(r, header[:]); errors.Is(err, io.EOF) {
 		return nil, io.EOF
 	} else if err != nil {
 		return nil, torn(err)
@@ -64,7 +64,7 @@ func readRecord(r io.Reader) ([]byte, error) {
 }
 
 func torn(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errTorn
 	}
 	return err
@@ -100,7 +100,7 @@ func (s segment) walk(each func(payload []byte) error) error {
 	in := bufio.NewReaderSize(f, 256<<10)
 	for {
 		payload, err := readRecord(in)
-		if err == io.EOF || errors.Is(err, errTorn) {
+		if errors.Is(err, io.EOF) || errors.Is(err, errTorn) {
 			return nil
 		}
 		if err != nil {

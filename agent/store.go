@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"time"
@@ -74,7 +75,7 @@ type body struct {
 
 func (b body) Read(p []byte) (int, error) {
 	n, err := b.in.Read(p)
-	if err != nil && err != io.EOF && platform.KindOf(err) == platform.Internal {
+	if err != nil && !errors.Is(err, io.EOF) && platform.KindOf(err) == platform.Internal {
 		err = platform.Errorf(platform.Unavailable, string(b.uri), "%s broke off: %w", b.uri, err)
 	}
 	return n, err

@@ -58,6 +58,12 @@ func TestScripts(t *testing.T) {
 	if s := r.Started(); len(s) != 2 || s[0].ID != "a" {
 		t.Errorf("Started gives %v", s)
 	}
+	undelivered(t, r)
+}
+
+func undelivered(t *testing.T, r *fake.Runner) {
+	t.Helper()
+	ctx := context.Background()
 	r.Undelivered("a", platform.Report{Seq: 1}, platform.Report{Seq: 2})
 	r.End("a", "power cut")
 	if reports, err := r.Reports(ctx, "a", 1); err != nil || len(reports) != 1 || reports[0].Seq != 2 {

@@ -18,7 +18,7 @@ func TestWhatAJobSees(t *testing.T) {
 	t.Parallel()
 	data, err := os.MkdirTemp("/var/lib", "stint-test-data-") // not below /tmp, which is private anyhow
 	must(t, err)
-	t.Cleanup(func() { os.RemoveAll(data) })
+	t.Cleanup(func() { _ = os.RemoveAll(data) })
 	must(t, os.Chmod(data, 0o755))
 	dir := filepath.Join(data, "agents")
 	must(t, os.WriteFile(filepath.Join(data, "secret"), []byte("secret"), 0o644))
@@ -26,7 +26,7 @@ func TestWhatAJobSees(t *testing.T) {
 	must(t, os.WriteFile(filepath.Join(data, "shim", "train.py"), []byte("shim"), 0o644))
 	shm, err := os.CreateTemp("/dev/shm", "stint-test-")
 	must(t, err)
-	defer os.Remove(shm.Name())
+	defer func() { _ = os.Remove(shm.Name()) }()
 	shm.Close()
 	cfg := config(dir)
 	cfg.Hide, cfg.Show = []string{data}, []string{filepath.Join(data, "shim")}
@@ -95,7 +95,7 @@ func TestReveal(t *testing.T) {
 			t.Parallel()
 			closed, err := os.MkdirTemp(base, "stint-test-closed-") // mode 0700
 			must(t, err)
-			defer os.RemoveAll(closed)
+			defer func() { _ = os.RemoveAll(closed) }()
 			must(t, os.MkdirAll(filepath.Join(closed, "base", "bin"), 0o755))
 			must(t, os.MkdirAll(filepath.Join(closed, "venv", "bin"), 0o755))
 			must(t, os.WriteFile(filepath.Join(closed, "private"), []byte("private"), 0o644))
