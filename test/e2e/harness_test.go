@@ -66,7 +66,7 @@ func start(t *testing.T, args ...string) *server {
 	t.Cleanup(func() {
 		s.kill(t)
 		s.killAgents(t)
-		if t.Failed() {
+		if t.Failed() && s.exited != nil {
 			t.Logf("the server said:\n%s", s.output.String())
 		}
 		if err := os.RemoveAll(home); err != nil {
@@ -134,6 +134,9 @@ func (s *server) connect() error {
 // kill ends the server at once, as a crash would.
 func (s *server) kill(t *testing.T) {
 	t.Helper()
+	if s.exited == nil {
+		return // it never began
+	}
 	_ = s.process.Process.Kill() // it may have ended already
 	<-s.exited
 }
