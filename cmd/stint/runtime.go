@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -129,6 +130,14 @@ func (a *app) runtimeInstallCommand() *cobra.Command {
 
 // installRuntime shows pip's last line while it works, and all that it said only where nobody watches.
 func (a *app) installRuntime(ctx context.Context, t *runtimes.Table, name string) error {
+	lines, err := a.listRuntimes()
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(lines, func(r listedRuntime) bool { return r.Name == name && r.Installed }) {
+		a.note("%s %s  is installed", a.onErr.green("✓"), name)
+		return nil
+	}
 	began := a.now()
 	progress := &progressLines{show: func(line string) {
 		if a.live {
@@ -137,7 +146,7 @@ func (a *app) installRuntime(ctx context.Context, t *runtimes.Table, name string
 			a.note("%s", line)
 		}
 	}}
-	err := t.Install(ctx, name, progress)
+	err = t.Install(ctx, name, progress)
 	a.clearStatus()
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

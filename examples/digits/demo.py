@@ -5,6 +5,7 @@ environment that `stint env` prints.
 """
 
 import io
+import logging
 import os
 import subprocess
 import sys
@@ -82,6 +83,8 @@ def read_digits(weights, pixels):
 
 
 def main(framework):
+    for chatty in "sagemaker.config", "sagemaker.image_uris", "botocore":
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     os.chdir(os.path.dirname(os.path.abspath(__file__)))
     pixels, labels = load_digits(return_X_y=True)
     known, unseen, known_labels, unseen_labels = train_test_split(pixels, labels, test_size=0.2, random_state=0, stratify=labels)

@@ -28,7 +28,7 @@ fi
 
 # 2. A server of its own.
 rm -f "$STINT_HOME/endpoint.json" # an earlier server's: the new one writes it when it is up
-"$STINT_BIN" up --listen 127.0.0.1:0 --s3-listen 127.0.0.1:0 &
+"$STINT_BIN" up --quiet --listen 127.0.0.1:0 --s3-listen 127.0.0.1:0 &
 server=$!
 stop() {
   kill -TERM "$server" 2>/dev/null || true
@@ -46,17 +46,20 @@ done
 
 # 3. The user's program.
 eval "$("$STINT_BIN" env --shell sh)"
+echo "==> a Stint server of the demo's own is up at $AWS_ENDPOINT_URL"
 export SAGEMAKER_SUPPRESS_V2_WARNING=1
 started=$SECONDS
 "$venv/bin/python" "$here/demo.py" "$framework"
 echo "Upload, training, scoring and bill took $((SECONDS - started)) s."
 
 # 4. How to go on. The server stops as this ends.
-relative() { realpath --relative-to="$PWD" "$1"; }
+stint=$(realpath --relative-base="$PWD" "$STINT_BIN")
+data=$(realpath --relative-base="$PWD" "$STINT_HOME")
 cat <<END
 
 Go on from here:
-  $(relative "$STINT_BIN") up --home $(relative "$STINT_HOME")          # in one terminal
-  eval "\$($(relative "$STINT_BIN") env --home $(relative "$STINT_HOME"))"   # in another: now boto3, the AWS CLI and the SageMaker SDK use it
-  $(relative "$STINT_BIN") jobs --home $(relative "$STINT_HOME")
+  $stint up --home $data             # the demo's server again, in one terminal
+  eval "\$($stint env --home $data)"   # in another: boto3, the AWS CLI and the SageMaker SDK use it
+  $stint jobs --home $data
+  $stint run SCRIPT --home $data     # train without any SDK
 END
