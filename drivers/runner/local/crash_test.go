@@ -104,6 +104,38 @@ func TestAgentOfAnEarlierServerIsWatched(t *testing.T) {
 }
 
 // However early a server is killed, an agent begins exactly once when it is started again.
+// An agent that was killed while the server was away ended, for the bill, when it was last known to live.
+func TestUnwatchedEndIsDatedByTheLastSignOfLife(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := open(t, config(dir))
+	must(t, first.Start(context.Background(), runnertest.Spec("a", "sh:sleep 86400")))
+	mark := filepath.Join(dir, "a", "started")
+	eventually(t, "the agent to begin", func() bool { _, err := os.Stat(mark); return err == nil })
+	began := time.Now()
+	eventually(t, "a sign of life after the beginning", func() bool {
+		info, err := os.Stat(mark)
+		return err == nil && info.ModTime().After(began)
+	})
+	must(t, first.Close())
+	process := pid(t, dir, "a")
+	must(t, syscall.Kill(process, syscall.SIGKILL))
+	eventually(t, "the agent's end", func() bool { return errors.Is(syscall.Kill(process, 0), syscall.ESRCH) || zombie(process) })
+	died := time.Now().Add(-time.Hour).Truncate(time.Second)
+	must(t, os.Chtimes(mark, died, died)) // an hour passes
+	all, err := open(t, config(dir)).List(context.Background())
+	must(t, err)
+	if len(all) != 1 || all[0].Running || !all[0].Ended.Equal(died) {
+		t.Errorf("the end of %+v should be at %v", all, died)
+	}
+}
+
+// zombie reports whether a process has ended and waits to be reaped.
+func zombie(process int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process))
+	return err == nil && bytes.Contains(stat, []byte(") Z "))
+}
+
 func TestServerKilledWhileStarting(t *testing.T) {
 	t.Parallel()
 	for i := range 25 {

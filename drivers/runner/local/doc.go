@@ -14,6 +14,7 @@
 //	started          made by the agent itself, at most once for all time (link(2) fails when it exists), with a POSIX lock
 //	                 held on it until the process is gone. The lock is taken before the name appears, so whoever sees the
 //	                 name and finds no lock knows that the agent has ended. F_GETLK tells who holds it, in the kernel's words.
+//	                 The agent touches it every second: an end that no server saw is dated by it.
 //	ended.json       written by the server when it notices the end: when, and how if it knows.
 //
 // So a server killed at any moment leaves one of these:

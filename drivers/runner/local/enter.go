@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/stint-ml/stint/platform"
 )
@@ -45,6 +46,7 @@ func Enter(dir string) (*Bootstrap, error) {
 	if err != nil {
 		return nil, platform.Errorf(platform.Internal, dir, "begin: %w", err)
 	}
+	go showLife(started)
 	var boot bootstrap
 	if err := readJSON(filepath.Join(dir, bootstrapName), &boot); err != nil {
 		return nil, platform.Errorf(platform.Internal, dir, "read what to do: %w", err)
@@ -85,6 +87,19 @@ func enterCgroups(folders []string) (notes []string) {
 		}
 	}
 	return notes
+}
+
+// signOfLife is how often an agent touches its started mark.
+const signOfLife = time.Second
+
+// showLife keeps the mark's time of change young as long as the process lives, so that a server which was away when the
+// process ended can tell when that was.
+func showLife(mark *os.File) {
+	for range time.Tick(signOfLife) {
+		if _, err := mark.WriteAt([]byte{'\n'}, 0); err != nil {
+			return // a full or broken disk; the time stands still, to the user's advantage
+		}
+	}
 }
 
 // entryHint says what to change where a user namespace can be made but gives no rights.

@@ -195,11 +195,20 @@ func (r *Runner) adoptAgent(id platform.AgentID, folder string) error {
 		return nil
 	}
 	if err := readJSON(filepath.Join(folder, endedName), &e.ending); err != nil {
-		e.ending = ending{At: time.Now().UTC(), Detail: "ended while no server watched"}
+		e.ending = ending{At: lastSign(folder), Detail: "ended while no server watched"}
 		r.noteEnding(e)
 	}
 	removeCgroups(e.boot.Cgroups)
 	return nil
+}
+
+// lastSign is when an agent that ended unwatched was last known to live: nobody is billed for what came after.
+func lastSign(folder string) time.Time {
+	mark, err := os.Stat(filepath.Join(folder, startedName))
+	if err != nil {
+		return time.Now().UTC()
+	}
+	return mark.ModTime().UTC()
 }
 
 // attach opens a descriptor of the agent's process, unless it has ended. alive tells whether the number still means the
