@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,7 +52,29 @@ func newProxy(addr func() string) *proxy {
 	return p
 }
 
-func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.reverse.ServeHTTP(w, r) }
+func (p *proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.reverse.ServeHTTP(plainNames{w}, r)
+}
+
+// plainNames sends the names of an object's metadata in lower case, as S3 does: clients give them to users as they come,
+// and net/http would capitalise them.
+type plainNames struct{ http.ResponseWriter }
+
+const metadataPrefix = "X-Amz-Meta-"
+
+func (w plainNames) WriteHeader(status int) {
+	headers := w.Header()
+	for name, values := range headers {
+		if strings.HasPrefix(name, metadataPrefix) {
+			delete(headers, name)
+			headers[strings.ToLower(name)] = values
+		}
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets the proxy flush.
+func (w plainNames) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (p *proxy) close() { p.transport.CloseIdleConnections() }
 
