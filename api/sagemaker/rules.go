@@ -91,6 +91,9 @@ func checkResources(in *sagemaker.CreateTrainingJobRequest) error {
 	if r == nil || r.InstanceType == nil || r.InstanceCount == nil {
 		return invalid("ResourceConfig must have InstanceType and InstanceCount")
 	}
+	if *r.InstanceCount < 1 { // the model allows 0, for the sake of instance groups
+		return invalid("ResourceConfig.InstanceCount must be at least 1; got %d", *r.InstanceCount)
+	}
 	return nil
 }
 
