@@ -6,6 +6,8 @@ import tarfile
 import time
 
 import pytest
+from botocore.config import Config
+from botocore.exceptions import WaiterError
 from conftest import ACCOUNT, REGION, ROLE, client, eventually, refused, request, unique
 
 
@@ -70,12 +72,9 @@ def test_a_job_that_does_not_exist(sm):
 
 
 def test_several_violations_are_told_at_once(bucket):
-    # boto3 itself must not object first.
-    from botocore.config import Config
-
-    sm = client("sagemaker", config=Config(parameter_validation=False))
+    sm = client("sagemaker", config=Config(parameter_validation=False))  # boto3 itself must not object first
     bad = request("-bad-", "true", bucket)
-    bad["ResourceConfig"]["InstanceCount"] = 0
+    bad["ResourceConfig"]["VolumeSizeInGB"] = -1
     bad["StoppingCondition"]["MaxRuntimeInSeconds"] = 0
     bad["AlgorithmSpecification"]["TrainingInputMode"] = "Shovel"
     with refused("ValidationException", "4 validation errors detected: ", status=400) as r:
@@ -83,8 +82,8 @@ def test_several_violations_are_told_at_once(bucket):
     for part in (
         "Value '-bad-' at 'trainingJobName' failed to satisfy constraint: Member must satisfy regular expression pattern:"
         " [a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}",
-        "Value '0' at 'resourceConfig.instanceCount' failed to satisfy constraint: Member must have value greater than"
-        " or equal to 1",
+        "Value '-1' at 'resourceConfig.volumeSizeInGB' failed to satisfy constraint: Member must have value greater than"
+        " or equal to 0",
         "Value '0' at 'stoppingCondition.maxRuntimeInSeconds' failed to satisfy constraint: Member must have value"
         " greater than or equal to 1",
         "Value 'Shovel' at 'algorithmSpecification.trainingInputMode' failed to satisfy constraint: Member must satisfy"
@@ -95,8 +94,15 @@ def test_several_violations_are_told_at_once(bucket):
 
 
 def test_one_violation(sm, bucket):
+    bad = request("x_y", "true", bucket)
+    with refused("ValidationException", "1 validation error detected: Value 'x_y' at 'trainingJobName'"):
+        sm.create_training_job(**bad)
     bad = request("x" * 64, "true", bucket)
-    with refused("ValidationException", "1 validation error detected: Value 'xxx", "at 'trainingJobName'"):
+    with refused("ValidationException", "at 'trainingJobName'", "Member must have length less than or equal to 63"):
+        sm.create_training_job(**bad)
+    bad = request(unique(), "true", bucket)
+    bad["ResourceConfig"]["InstanceCount"] = 0
+    with refused("ValidationException", "InstanceCount"):
         sm.create_training_job(**bad)
     bad = request(unique(), "true", bucket)
     bad["ResourceConfig"]["InstanceType"] = "local"
@@ -201,8 +207,6 @@ def test_the_waiter(sm, start):
     waiter = sm.get_waiter("training_job_completed_or_stopped")
     quick = {"Delay": 1, "MaxAttempts": 30}
     waiter.wait(TrainingJobName=start("true"), WaiterConfig=quick)
-    from botocore.exceptions import WaiterError
-
     with pytest.raises(WaiterError, match="Failed"):
         waiter.wait(TrainingJobName=start("exit 3"), WaiterConfig=quick)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import botocore.auth
 import pytest
-from conftest import REGION, client, refused, unique
+from conftest import client, refused, unique
 
 SHARED = os.environ["AWS_ENDPOINT_URL"]
 
@@ -44,6 +44,11 @@ def skew(monkeypatch, **by):
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda *a, **k: now(*a, **k) + timedelta(**by))
 
 
+def refusal(service):
+    """The code of a bad signature: CloudWatch tells boto3 the one of its old Query protocol."""
+    return "SignatureDoesNotMatch" if service in ("s3", "iam", "sts", "cloudwatch") else "InvalidSignatureException"
+
+
 CALLS = [("sagemaker", "list_training_jobs"), ("logs", "describe_log_groups"), ("iam", "list_users"),
          ("sts", "get_caller_identity"), ("cloudwatch", "list_metrics"), ("s3", "list_buckets")]
 
@@ -51,8 +56,7 @@ CALLS = [("sagemaker", "list_training_jobs"), ("logs", "describe_log_groups"), (
 @pytest.mark.parametrize("service,call", CALLS)
 @pytest.mark.parametrize("minutes", [-16, 16, -60 * 24, 60 * 24])
 def test_clocks_that_are_wrong(monkeypatch, service, call, minutes):
-    code = {"s3": "RequestTimeTooSkewed", "iam": "SignatureDoesNotMatch", "sts": "SignatureDoesNotMatch"}.get(
-        service, "InvalidSignatureException")
+    code = "RequestTimeTooSkewed" if service == "s3" else refusal(service)
     c = client(service)
     getattr(c, call)()
     skew(monkeypatch, minutes=minutes)
@@ -73,12 +77,11 @@ def test_requests_changed_on_their_way(service, call):
     c = client(service)
 
     def tamper(request, **_):
-        request.headers["X-Amz-Date"] = request.headers["X-Amz-Date"].decode()[:-2] + "1Z" \
-            if request.headers["X-Amz-Date"].decode()[-2:] != "1Z" else request.headers["X-Amz-Date"].decode()[:-2] + "2Z"
+        date = request.headers["X-Amz-Date"].decode()
+        request.headers["X-Amz-Date"] = date[:-2] + ("2Z" if date.endswith("1Z") else "1Z")
 
     c.meta.events.register("before-send", tamper)
-    code = "SignatureDoesNotMatch" if service in ("s3", "iam", "sts") else "InvalidSignatureException"
-    with refused(code, status=403):
+    with refused(refusal(service), status=403):
         getattr(c, call)()
 
 
@@ -107,14 +110,11 @@ def test_an_object_changed_on_its_way(s3, bucket):
         s3.head_object(Bucket=bucket, Key=key)
 
 
-@pytest.mark.parametrize("service,call", CALLS)
+@pytest.mark.parametrize("service,call", [c for c in CALLS if c[0] != "iam"])  # for IAM, boto3 signs as one region always
 def test_another_region(service, call):
-    region = "eu-west-1" if REGION != "eu-west-1" else "us-east-1"
+    region = "eu-west-1"
     c = client(service, region_name=region)
-    if service in ("sts", "iam"):  # they are signed for us-east-1 by whoever does not say otherwise
-        return
-    code = "AuthorizationHeaderMalformed" if service == "s3" else "InvalidSignatureException"
-    with refused(code, region):
+    with refused("AuthorizationHeaderMalformed" if service == "s3" else refusal(service), region):
         getattr(c, call)()
 
 
