@@ -228,6 +228,22 @@ func TestNeighbours(t *testing.T) {
 	}
 }
 
+// TestDurability: no test can pull the plug, so this looks at what SQLite was told to do. FULL makes each commit wait for
+// the log's fsync.
+func TestDurability(t *testing.T) {
+	t.Parallel()
+	d := open(t, filepath.Join(t.TempDir(), "a.db"), schema)
+	var mode, synchronous string
+	err := d.Write(t.Context(), func(t *Tx) error {
+		_, err := t.QueryRow("PRAGMA journal_mode", nil, &mode)
+		_, err2 := t.QueryRow("PRAGMA synchronous", nil, &synchronous)
+		return errors.Join(err, err2)
+	}, nil)
+	if err != nil || mode != "wal" || synchronous != "2" {
+		t.Errorf("journal_mode %s, synchronous %s: %v", mode, synchronous, err)
+	}
+}
+
 // TestReadOnly: only the writer can write.
 func TestReadOnly(t *testing.T) {
 	t.Parallel()

@@ -93,9 +93,10 @@ func testNames(t *testing.T, s platform.Store) {
 
 // testLimits: 1,000 to a page unless told; no token when the last page is just full.
 func testLimits(t *testing.T, s platform.Store) {
+	const all = 3001
 	var tx platform.Tx
-	for i := range 1001 {
-		tx.Puts = append(tx.Puts, platform.Put{Record: record(fmt.Sprintf("job-%04d", i))})
+	for i := range all {
+		tx.Puts = append(tx.Puts, platform.Put{Record: record(fmt.Sprintf("job-%04d", i*7%all))})
 	}
 	commit(t, s, tx)
 	for _, c := range []struct {
@@ -104,9 +105,9 @@ func testLimits(t *testing.T, s platform.Store) {
 		more bool
 	}{
 		{platform.Query{}, 1000, true},
-		{platform.Query{Limit: 1001}, 1001, false},
-		{platform.Query{Limit: 5000}, 1001, false},
-		{platform.Query{Limit: 1 << 62}, 1001, false},
+		{platform.Query{Limit: all}, all, false},
+		{platform.Query{Limit: 5000}, all, false},
+		{platform.Query{Limit: 1 << 62}, all, false},
 		{platform.Query{Limit: 1}, 1, true},
 		{platform.Query{NamePrefix: "job-000", Limit: 10}, 10, false},
 	} {
@@ -117,8 +118,14 @@ func testLimits(t *testing.T, s platform.Store) {
 			t.Errorf("%+v gives %d records and token %q", c.q, len(page.Records), page.Next)
 		}
 	}
-	if got := names(t, s, platform.Query{Limit: 7}); len(got) != 1001 || !slices.IsSorted(got) {
-		t.Errorf("pages of 7 give %d records", len(got))
+	for _, q := range []platform.Query{{Limit: 70}, {Limit: 70, Descending: true}, {Limit: 997}} {
+		got := names(t, s, q)
+		if q.Descending {
+			slices.Reverse(got)
+		}
+		if len(slices.Compact(got)) != all || !slices.IsSorted(got) {
+			t.Errorf("%+v gives %d records", q, len(got))
+		}
 	}
 }
 

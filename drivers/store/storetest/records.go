@@ -74,7 +74,8 @@ func testRevisions(t *testing.T, s platform.Store) {
 	commit(t, s, remove("a", 2))
 	missing(t, s, "a")
 	refused(t, s, remove("a", 2), platform.Conflict)
-	refused(t, s, put(r), platform.Conflict) // revision 1 of a record that is gone
+	refused(t, s, remove("a", 0), platform.Conflict) // nothing is not a revision of what is not there
+	refused(t, s, put(r), platform.Conflict)         // revision 1 of a record that is gone
 
 	again := record("a") // a name may come back, and starts anew
 	again.Doc = []byte("again")
