@@ -153,18 +153,27 @@ func (i *identities) BucketOwner() auth.Account {
 func (i *identities) ResolvePrincipals(principals []string) ([]string, error) {
 	var unknown []string
 	for _, p := range principals {
-		if p == i.site.Account {
-			continue
-		}
-		_, service, _, account, resource, ok := platform.ARN(p).Split()
-		kind, name, named := strings.Cut(resource, "/")
-		known := service == "iam" && (resource == "root" || named && name != "" && (kind == "user" || kind == "role")) ||
-			service == "sts" && named && name != "" && kind == "assumed-role"
-		if !ok || account != i.site.Account || !known {
+		if p != i.site.Account && !i.mayBePrincipal(platform.ARN(p)) {
 			unknown = append(unknown, p)
 		}
 	}
 	return unknown, nil
+}
+
+func (i *identities) mayBePrincipal(arn platform.ARN) bool {
+	_, service, _, account, resource, ok := arn.Split()
+	if !ok || account != i.site.Account {
+		return false
+	}
+	kind, name, _ := strings.Cut(resource, "/")
+	switch service + " " + kind {
+	case "iam root":
+		return resource == "root"
+	case "iam user", "iam role", "sts assumed-role":
+		return name != ""
+	default:
+		return false
+	}
 }
 
 // GetUserAccount finds an access key's owner without its secret.

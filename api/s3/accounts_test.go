@@ -4,11 +4,16 @@ import (
 	"context"
 	"sync"
 
+	"github.com/stint-ml/stint/api"
+	"github.com/stint-ml/stint/api/s3"
 	"github.com/stint-ml/stint/decide/authorize"
 	"github.com/stint-ml/stint/platform"
 )
 
 var site = platform.Site{Partition: "aws", Region: "us-east-1", Account: "123456789012"}
+
+// The server wires these two together.
+var _ s3.Accounts = (*api.Identities)(nil)
 
 // accounts is IAM as these tests need it: keys that can be added and revoked while the server runs.
 type accounts struct {

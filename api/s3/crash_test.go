@@ -78,11 +78,30 @@ func TestKilledWhileWriting(t *testing.T) {
 	if _, err := c.CreateBucket(t.Context(), &awss3.CreateBucketInput{Bucket: bucket}); err != nil {
 		t.Fatal(err)
 	}
-	content := func(worker, version int) string {
-		return strings.Repeat(fmt.Sprintf("%d-%06d;", worker, version), 3000)
+	acknowledged := writeUntilKilled(t, c, *bucket, kill)
+
+	c, _ = startChild(t, dir)
+	for w, last := range acknowledged {
+		if got := get(t, c, *bucket, fmt.Sprintf("own/%d", w)); got != crashContent(w, last) && got != crashContent(w, last+1) {
+			t.Errorf("worker %d: version %d was acknowledged, found %.20q (%d bytes)", w, last, got, len(got))
+		}
+		for version := 1; version <= last; version++ {
+			if got := get(t, c, *bucket, fmt.Sprintf("new/%d/%d", w, version)); got != crashContent(w, version) {
+				t.Errorf("worker %d, object %d: found %.20q (%d bytes)", w, version, got, len(got))
+			}
+		}
 	}
-	const workers = 8
-	acknowledged := make([]int, workers) // the last version of each worker's own key
+}
+
+func crashContent(worker, version int) string {
+	return strings.Repeat(fmt.Sprintf("%d-%06d;", worker, version), 3000)
+}
+
+// writeUntilKilled gives the last version of each worker that was acknowledged.
+func writeUntilKilled(t *testing.T, c *awss3.Client, bucket string, kill func()) []int {
+	t.Helper()
+	const workers, enough = 8, 25
+	acknowledged := make([]int, workers)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -90,31 +109,20 @@ func TestKilledWhileWriting(t *testing.T) {
 		wg.Go(func() {
 			for version := 1; ; version++ {
 				for _, key := range []string{fmt.Sprintf("own/%d", w), fmt.Sprintf("new/%d/%d", w, version)} {
-					if _, err := c.PutObject(ctx, &awss3.PutObjectInput{Bucket: bucket, Key: &key, Body: strings.NewReader(content(w, version))}); err != nil {
+					if _, err := c.PutObject(ctx, &awss3.PutObjectInput{Bucket: &bucket, Key: &key, Body: strings.NewReader(crashContent(w, version))}); err != nil {
 						return
 					}
 				}
 				acknowledged[w] = version
-				if w == 0 && version == 25 {
+				if w == 0 && version == enough {
 					kill()
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if acknowledged[0] < 25 {
+	if acknowledged[0] < enough {
 		t.Fatalf("only %v were written", acknowledged)
 	}
-
-	c, _ = startChild(t, dir)
-	for w, last := range acknowledged {
-		if got := get(t, c, *bucket, fmt.Sprintf("own/%d", w)); got != content(w, last) && got != content(w, last+1) {
-			t.Errorf("worker %d: version %d was acknowledged, found %.20q (%d bytes)", w, last, got, len(got))
-		}
-		for version := 1; version <= last; version++ {
-			if got := get(t, c, *bucket, fmt.Sprintf("new/%d/%d", w, version)); got != content(w, version) {
-				t.Errorf("worker %d, object %d: found %.20q (%d bytes)", w, version, got, len(got))
-			}
-		}
-	}
+	return acknowledged
 }

@@ -83,12 +83,17 @@ func TestRecordsOfManyParts(t *testing.T) {
 	if err != nil || got.UploadID != "id" || !slices.Equal(got.Parts, equal.Parts) {
 		t.Errorf("read back %d parts of %q, %v", len(got.Parts), got.UploadID, err)
 	}
+}
 
+func TestRecordsOfUnevenParts(t *testing.T) {
+	t.Parallel()
+	a := attributes{}
 	uneven := backend.MpUploadMetadata{UploadID: "id"}
 	for i := range int64(2000) {
 		uneven.Parts = append(uneven.Parts, i*i+i)
 	}
-	if value, err = backend.MarshalMpUploadMetadata(uneven, false); err != nil {
+	value, err := backend.MarshalMpUploadMetadata(uneven, false)
+	if err != nil {
 		t.Fatal(err)
 	}
 	other := filepath.Join(t.TempDir(), "other")

@@ -51,7 +51,7 @@ func run(m *testing.M) (code int, err error) {
 	if data, err = os.MkdirTemp("", "stint-s3-"); err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(data)
+	defer func() { err = errors.Join(err, os.RemoveAll(data)) }()
 	// First a life of its own, to see that a store can follow another in one process.
 	first, err := s3.New(config(filepath.Join(data, "first")))
 	if err != nil {

@@ -58,7 +58,7 @@ func (b *Blobs) downloadRange(ctx context.Context, info platform.BlobInfo, w io.
 	if offset == 0 && length == info.Size {
 		r.left = -1 // no Range header for the whole
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // what matters was read by then
 	if err := r.connect(); err != nil {
 		return err
 	}

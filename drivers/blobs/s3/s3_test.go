@@ -2,6 +2,7 @@ package s3_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -31,12 +32,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func run(m *testing.M) (int, error) {
+func run(m *testing.M) (code int, err error) {
 	dir, err := os.MkdirTemp("", "stint-blobs-")
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	store, err = server.New(server.Config{
 		Addr: "127.0.0.1:0", Dir: dir, Accounts: everybody{}, Log: slog.New(slog.DiscardHandler),
 		Site: platform.Site{Partition: "aws", Region: "us-east-1", Account: "123456789012"},
@@ -47,7 +48,7 @@ func run(m *testing.M) (int, error) {
 	if err := store.Start(); err != nil {
 		return 0, err
 	}
-	code := m.Run()
+	code = m.Run()
 	return code, store.Stop(context.Background())
 }
 

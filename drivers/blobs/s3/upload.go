@@ -55,10 +55,8 @@ func (b *Blobs) Upload(ctx context.Context, u platform.URI, r io.Reader) error {
 func (b *Blobs) readFirst(r io.Reader) (data []byte, release func(), err error) {
 	if n, known := remaining(r); known && n < partSize {
 		data = make([]byte, n+1) // one more, to see the end
-		n, err := io.ReadFull(r, data)
-		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			err = nil
-		} else if err == nil {
+		n, err := readFull(r, data)
+		if err == nil && n == len(data) {
 			err = errors.New("the reader grew while it was read")
 		}
 		return data[:n], func() {}, err
@@ -93,11 +91,17 @@ func (b *Blobs) readPart(r io.Reader, size int) (data []byte, release func(), er
 	} else {
 		data = make([]byte, size)
 	}
+	n, err := readFull(r, data)
+	return data[:n], release, err
+}
+
+// readFull fills data or reads to the reader's end.
+func readFull(r io.Reader, data []byte) (int, error) {
 	n, err := io.ReadFull(r, data)
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = nil
 	}
-	return data[:n], release, err
+	return n, err
 }
 
 func reading(u platform.URI, err error) error {
