@@ -2,7 +2,7 @@
 # Sets up what the demo and the tests need, in ignored folders of the checkout. Run it again at will: what is already
 # there in the pinned version is left alone, and an interrupted run is made good by the next.
 #
-#   scripts/setup.sh                   everything
+#   scripts/setup.sh                   everything but what only benchmarks use
 #   scripts/setup.sh debian sdk2 …     just these parts:
 #
 #   debian   Debian packages (scripts/debian.sh)
@@ -10,6 +10,7 @@
 #   sdk3     .venv/sdk3     SageMaker Python SDK 3.x (ModelTrainer), boto3
 #   awscli   .venv/awscli   AWS CLI
 #   tools    .tools/bin     golangci-lint
+#   moto     .venv/moto     moto's server mode, a peer in the benchmarks; only when named
 #
 # The environments are exactly scripts/requirements/<part>.txt; scripts/lock.sh writes those files.
 set -euo pipefail
@@ -37,9 +38,9 @@ for part in "${@:-debian sdk2 sdk3 awscli tools}"; do
   for name in $part; do
     case "$name" in
       debian) scripts/debian.sh ;;
-      sdk2 | sdk3 | awscli) environment "$name" ;;
+      sdk2 | sdk3 | awscli | moto) environment "$name" ;;
       tools) scripts/tools.sh ;;
-      *) echo "scripts/setup.sh: no part '$name' (debian, sdk2, sdk3, awscli, tools)" >&2; exit 2 ;;
+      *) echo "scripts/setup.sh: no part '$name' (debian, sdk2, sdk3, awscli, tools, moto)" >&2; exit 2 ;;
     esac
   done
 done
