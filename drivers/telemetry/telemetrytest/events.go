@@ -291,3 +291,20 @@ func testSweep(t *testing.T, s Telemetry) {
 		t.Errorf("after the sweep and one more: %+v", got)
 	}
 }
+
+// testSweepEdge: what is too old may stay for an hour more, for drivers delete events by the stretch; what is not must stay.
+func testSweepEdge(t *testing.T, s Telemetry) {
+	now := epoch.AddDate(0, 0, 100)
+	limit := now.AddDate(0, 0, -7)
+	write(t, s, "s", 1,
+		platform.LogEvent{Timestamp: limit.Add(-40 * time.Minute), Message: "either"},
+		platform.LogEvent{Timestamp: limit, Message: "new"},
+		platform.LogEvent{Timestamp: limit.Add(10 * time.Minute), Message: "new"})
+	write(t, s, "s", 2, platform.LogEvent{Timestamp: limit.Add(-61 * time.Minute), Message: "old"})
+	noError(t, s.SetRetention(ctx, "g", 7))
+	noError(t, s.Sweep(ctx, now))
+	got := slices.DeleteFunc(messages(readAll(t, s, "s")), func(m string) bool { return m == "either" })
+	if !slices.Equal(got, []string{"new", "new"}) {
+		t.Errorf("after the sweep: %q", got)
+	}
+}

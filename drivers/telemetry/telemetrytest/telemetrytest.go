@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) Telemetry) {
 		"FilterPages":      testFilterPages,
 		"BadTokens":        testBadTokens,
 		"Sweep":            testSweep,
+		"SweepEdge":        testSweepEdge,
 		"DeleteAndReuse":   testDeleteAndReuse,
 		"Aggregate":        testAggregate,
 		"MetricsOnce":      testMetricsOnce,

@@ -1,0 +1,73 @@
+package sqlite
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/stint-ml/stint/platform"
+)
+
+func newTestCodec(t *testing.T) *codec {
+	k, err := newCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// TestChunks: whatever is divided, packed and unpacked comes back, in chunks that keep their bounds.
+func TestChunks(t *testing.T) {
+	t.Parallel()
+	k := newTestCodec(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		var events []platform.LogEvent
+		for range rapid.SampledFrom([]int{0, 1, 10, 5000}).Draw(rt, "events") {
+			events = append(events, platform.LogEvent{Message: "steady"})
+		}
+		for range rapid.IntRange(0, 20).Draw(rt, "odd ones") {
+			e := platform.LogEvent{
+				Timestamp: platform.SystemClock{}.Now().AddDate(rapid.IntRange(-100, 100).Draw(rt, "years"), 0, 0),
+				Message:   string(make([]byte, rapid.SampledFrom([]int{0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1}).Draw(rt, "length"))),
+			}
+			events = slices.Insert(events, rapid.IntRange(0, len(events)).Draw(rt, "place"), e)
+		}
+		ingested := rapid.Int64().Draw(rt, "ingested")
+		var got []event
+		for _, c := range chunksOf(events, ingested) {
+			if n := len(c.events); n == 0 || n > chunkEvents || n > 1 && c.bytes > chunkBytes || c.newest-c.oldest >= chunkSpan {
+				rt.Fatalf("a chunk of %d events, %d bytes, %d to %d", n, c.bytes, c.oldest, c.newest)
+			}
+			back, err := k.decode(k.encode(c))
+			if err != nil {
+				rt.Fatal(err)
+			}
+			if !slices.Equal(back.events, c.events) || back.oldest != c.oldest || back.newest != c.newest || back.bytes != c.bytes {
+				rt.Fatal("a chunk does not come back")
+			}
+			got = append(got, back.events...)
+		}
+		if !slices.EqualFunc(got, events, func(g event, e platform.LogEvent) bool {
+			return g.at == e.Timestamp.UnixMilli() && g.message == e.Message && g.ingested == ingested
+		}) {
+			rt.Fatal("the events do not come back")
+		}
+	})
+}
+
+// TestDamagedChunks: a blob that a disk has changed is an error or other events, never a panic.
+func TestDamagedChunks(t *testing.T) {
+	t.Parallel()
+	k := newTestCodec(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		raw := rapid.SliceOfN(rapid.OneOf(rapid.Byte(), rapid.ByteRange(0, 3), rapid.Just(byte(0xff))), 0, 40).Draw(rt, "raw")
+		if _, err := k.decode(k.compress.EncodeAll(raw, nil)); err != nil && !errors.Is(err, errDamaged) {
+			rt.Fatal(err)
+		}
+		if _, err := k.decode(raw); len(raw) > 0 && err == nil {
+			rt.Fatal("what is not compressed is taken for a chunk")
+		}
+	})
+}
