@@ -52,11 +52,18 @@ type Capacity struct {
 
 // String says the amount to people: "2 vCPUs and 8 GiB".
 func (c Capacity) String() string {
-	s := fmt.Sprintf("%g vCPUs and %.4g GiB", float64(c.MilliCPU)/1000, float64(c.MemoryBytes)/(1<<30))
-	if c.GPUs > 0 {
-		s += fmt.Sprintf(" with %d GPUs", c.GPUs)
+	vCPUs, memory := fmt.Sprintf("%g vCPU", float64(c.MilliCPU)/1000), fmt.Sprintf("%.4g GiB", float64(c.MemoryBytes)/(1<<30))
+	if c.MilliCPU != 1000 {
+		vCPUs += "s"
 	}
-	return s
+	switch c.GPUs {
+	case 0:
+		return vCPUs + " and " + memory
+	case 1:
+		return vCPUs + ", " + memory + " and 1 GPU"
+	default:
+		return fmt.Sprintf("%s, %s and %d GPUs", vCPUs, memory, c.GPUs)
+	}
 }
 
 // Fits reports whether need goes into c.
