@@ -23,7 +23,7 @@ func describe(job *platform.TrainingJob, modified time.Time) *sagemaker.Describe
 		AlgorithmSpecification:                spec.AlgorithmSpecification,
 		RoleArn:                               spec.RoleArn,
 		InputDataConfig:                       spec.InputDataConfig,
-		OutputDataConfig:                      spec.OutputDataConfig,
+		OutputDataConfig:                      outputConfig(*spec.OutputDataConfig),
 		ResourceConfig:                        spec.ResourceConfig,
 		VpcConfig:                             spec.VpcConfig,
 		StoppingCondition:                     spec.StoppingCondition,
@@ -55,6 +55,14 @@ func describe(job *platform.TrainingJob, modified time.Time) *sagemaker.Describe
 		out.BillableTimeInSeconds = ptr(int32(st.Billable))
 	}
 	return out
+}
+
+// outputConfig always has a KMS key, as AWS answers: the SageMaker SDK's attach() reads it unasked.
+func outputConfig(c sagemaker.OutputDataConfig) *sagemaker.OutputDataConfig {
+	if c.KmsKeyId == nil {
+		c.KmsKeyId = ptr("")
+	}
+	return &c
 }
 
 // modelArtifacts is where the model is or, while the job goes on, will be.
