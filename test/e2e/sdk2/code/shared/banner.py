@@ -1,0 +1,3 @@
+"""Found only if dependencies= arrived."""
+
+text = "the dependency is here"

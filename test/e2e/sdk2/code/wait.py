@@ -1,0 +1,18 @@
+"""Works until it is asked to stop, and saves what it has."""
+
+import signal
+import sys
+import time
+
+
+def stop(*_):
+    with open("/opt/ml/model/checkpoint", "w") as file:
+        file.write("half of it")
+    print("saved and stopping", flush=True)
+    sys.exit(0)
+
+
+signal.signal(signal.SIGTERM, stop)
+print("working", flush=True)
+while True:
+    time.sleep(1)
