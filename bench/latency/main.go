@@ -41,16 +41,17 @@ func (s *sample) add(t timing) {
 
 func main() {
 	jobs := flag.Int("jobs", 200, "`JOBS` of each")
+	untuned := flag.Bool("slurm-defaults", false, "leave Slurm's batch_sched_delay at 3 s instead of 0")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *jobs); err != nil {
+	if err := run(ctx, *jobs, *untuned); err != nil {
 		fmt.Fprintln(os.Stderr, "latency:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, jobs int) error {
+func run(ctx context.Context, jobs int, untuned bool) error {
 	work, err := rig.WorkFolder("latency")
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func run(ctx context.Context, jobs int) error {
 		return err
 	}
 	defer stint.Discard()
-	cluster, err := startSlurm(ctx, filepath.Join(work, "slurm"))
+	cluster, err := startSlurm(ctx, filepath.Join(work, "slurm"), untuned)
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,11 @@ func run(ctx context.Context, jobs int) error {
 	report.Row("answered → user's process runs", "p50 ≤ 100 ms, p99 ≤ 300 ms", ours.fromAnswer.Percentiles50And99(), theirs.fromAnswer.Percentiles50And99(), &held)
 	report.Row("called → user's process runs", "", ours.fromCall.Percentiles50And99(), theirs.fromCall.Percentiles50And99(), nil)
 	report.Row("called → answered", "", ours.answer.Percentiles50And99(), theirs.answer.Percentiles50And99(), nil)
-	report.Note("peer: %s, one node on loopback; called → answered holds the start of the sbatch program there, an HTTP call here", cluster.version)
+	delay := "batch_sched_delay=0"
+	if untuned {
+		delay = "its default batch_sched_delay of 3 s"
+	}
+	report.Note("peer: %s, one node on loopback, %s; called → answered holds the start of the sbatch program there, an HTTP call here", cluster.version, delay)
 	report.Note("%d jobs each, in turn, on an otherwise idle server; the user's process is `%s` in /bin/sh", jobs, userCommand)
 	report.Details["stint"] = map[string]any{"from_answer": ours.fromAnswer.Summary(), "from_call": ours.fromCall.Summary(), "answer": ours.answer.Summary()}
 	report.Details["slurm"] = map[string]any{"from_answer": theirs.fromAnswer.Summary(), "from_call": theirs.fromCall.Summary(), "answer": theirs.answer.Summary()}

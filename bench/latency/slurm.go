@@ -21,10 +21,12 @@ import (
 
 // slurm is a cluster of one node on the loopback interface, as Debian packages it: munged, slurmctld and slurmd.
 //
-// Its settings are Slurm's own defaults but for what makes it run in a folder, without cgroups and systemd: processes are tracked by
-// /proc and tasks are not bound to cores. Both spare it work.
+// Its settings are Slurm's own defaults but for what makes it run in a folder, without cgroups and systemd (processes are tracked by
+// /proc and tasks are not bound to cores; both spare it work), and for batch_sched_delay: by default, submitted jobs may
+// wait up to 3 s to be scheduled together, which suits large clusters and would make the comparison too easy.
 type slurm struct {
 	folder  string
+	untuned bool // leave batch_sched_delay alone
 	version string
 	daemons []*daemon
 }
@@ -37,8 +39,8 @@ type daemon struct {
 }
 
 // startSlurm starts the cluster and waits until its node is idle. After an error nothing runs.
-func startSlurm(ctx context.Context, folder string) (*slurm, error) {
-	s := &slurm{folder: folder}
+func startSlurm(ctx context.Context, folder string, untuned bool) (*slurm, error) {
+	s := &slurm{folder: folder, untuned: untuned}
 	if err := s.start(ctx); err != nil {
 		s.stop()
 		return nil, fmt.Errorf("slurm: %w", err)
@@ -109,6 +111,10 @@ func (s *slurm) configure() error {
 	if err != nil {
 		return err
 	}
+	parameters := "SchedulerParameters=batch_sched_delay=0"
+	if s.untuned {
+		parameters = ""
+	}
 	text := fmt.Sprintf(`ClusterName=bench
 SlurmctldHost=%[1]s(127.0.0.1)
 SlurmctldPort=%[2]d
@@ -132,9 +138,10 @@ MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
+%[7]s
 NodeName=node NodeHostname=%[1]s NodeAddr=127.0.0.1 CPUs=%[6]d State=UNKNOWN
 PartitionName=bench Nodes=node Default=YES MaxTime=INFINITE State=UP
-`, host, ports[0], ports[1], s.folder, me.Username, runtime.NumCPU())
+`, host, ports[0], ports[1], s.folder, me.Username, runtime.NumCPU(), parameters)
 	return os.WriteFile(s.in("slurm.conf"), []byte(text), 0o644)
 }
 
