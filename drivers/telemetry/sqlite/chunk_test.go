@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -23,18 +24,7 @@ func TestChunks(t *testing.T) {
 	t.Parallel()
 	k := newTestCodec(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		var events []platform.LogEvent
-		for range rapid.SampledFrom([]int{0, 1, 10, 5000}).Draw(rt, "events") {
-			events = append(events, platform.LogEvent{Message: "steady"})
-		}
-		for range rapid.IntRange(0, 20).Draw(rt, "odd ones") {
-			e := platform.LogEvent{
-				Timestamp: platform.SystemClock{}.Now().AddDate(rapid.IntRange(-100, 100).Draw(rt, "years"), 0, 0),
-				Message:   string(make([]byte, rapid.SampledFrom([]int{0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1}).Draw(rt, "length"))),
-			}
-			events = slices.Insert(events, rapid.IntRange(0, len(events)).Draw(rt, "place"), e)
-		}
-		ingested := rapid.Int64().Draw(rt, "ingested")
+		events, ingested := drawEvents(rt), rapid.Int64().Draw(rt, "ingested")
 		var got []event
 		for _, c := range chunksOf(events, ingested) {
 			if n := len(c.events); n == 0 || n > chunkEvents || n > 1 && c.bytes > chunkBytes || c.newest-c.oldest >= chunkSpan {
@@ -50,11 +40,26 @@ func TestChunks(t *testing.T) {
 			got = append(got, back.events...)
 		}
 		if !slices.EqualFunc(got, events, func(g event, e platform.LogEvent) bool {
-			return g.at == e.Timestamp.UnixMilli() && g.message == e.Message && g.ingested == ingested
+			return g == event{e.Timestamp.UnixMilli(), ingested, e.Message}
 		}) {
 			rt.Fatal("the events do not come back")
 		}
 	})
+}
+
+// drawEvents gives steady ones, and among them some with odd times and lengths.
+func drawEvents(rt *rapid.T) (events []platform.LogEvent) {
+	for range rapid.SampledFrom([]int{0, 1, 10, 5000}).Draw(rt, "events") {
+		events = append(events, platform.LogEvent{Message: "steady"})
+	}
+	for range rapid.IntRange(0, 20).Draw(rt, "odd ones") {
+		e := platform.LogEvent{
+			Timestamp: time.Date(rapid.IntRange(1, 9999).Draw(rt, "year"), 1, 1, 0, 0, 0, 0, time.UTC),
+			Message:   string(make([]byte, rapid.SampledFrom([]int{0, 1, chunkBytes - 1, chunkBytes, chunkBytes + 1}).Draw(rt, "length"))),
+		}
+		events = slices.Insert(events, rapid.IntRange(0, len(events)).Draw(rt, "place"), e)
+	}
+	return events
 }
 
 // TestDamagedChunks: a blob that a disk has changed is an error or other events, never a panic.
