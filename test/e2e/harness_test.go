@@ -46,9 +46,17 @@ func need(t *testing.T, name string) string {
 	return v
 }
 
-// start starts a server in a new folder. Users that jobs run as must be able to pass through the folder's path, which Go's
-// own temporary folders do not allow.
+// start starts a server in a new folder.
 func start(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := prepare(t, args...)
+	s.up(t)
+	return s
+}
+
+// prepare makes a new folder for a server that is not started yet. Users that jobs run as must be able to pass through the
+// folder's path, which Go's own temporary folders do not allow.
+func prepare(t *testing.T, args ...string) *server {
 	t.Helper()
 	home, err := os.MkdirTemp("", "stint-e2e-")
 	if err != nil {
@@ -73,7 +81,6 @@ func start(t *testing.T, args ...string) *server {
 			t.Errorf("a job left something that cannot be removed: %v", err)
 		}
 	})
-	s.up(t)
 	return s
 }
 

@@ -1,0 +1,124 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+)
+
+// TestGoSDK drives the services with the AWS SDK for Go, which has no setting but what `stint env` exports.
+func TestGoSDK(t *testing.T) {
+	s := start(t, roomy...)
+	for _, v := range s.env(t) { // this process's own environment: not parallel
+		if name, value, _ := strings.Cut(v, "="); strings.HasPrefix(name, "AWS_") {
+			t.Setenv(name, value)
+		}
+	}
+	cfg, err := config.LoadDefaultConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("training", func(t *testing.T) { goTraining(t, cfg) })
+	t.Run("identities", func(t *testing.T) { goIdentities(t, cfg) })
+}
+
+// goTraining is create → wait → log → delete.
+func goTraining(t *testing.T, cfg aws.Config) {
+	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
+	if _, err := objects.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := objects.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("in/data"), Body: strings.NewReader("from Go")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sm := sagemaker.NewFromConfig(cfg)
+	in := request("from-go", "cat /opt/ml/input/data/train/data; echo weights > /opt/ml/model/w", input("train", "s3://"+bucket+"/in/"))
+	created, err := sm.CreateTrainingJob(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	which := &sagemaker.DescribeTrainingJobInput{TrainingJobName: in.TrainingJobName}
+	wait := sagemaker.NewTrainingJobCompletedOrStoppedWaiter(sm, func(o *sagemaker.TrainingJobCompletedOrStoppedWaiterOptions) {
+		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 200*time.Millisecond
+	})
+	d, err := wait.WaitForOutput(t.Context(), which, 30*time.Second)
+	if err != nil || d.TrainingJobStatus != completed || *d.TrainingJobArn != *created.TrainingJobArn {
+		t.Fatalf("%+v: %v", d, err)
+	}
+	list := sagemaker.NewListTrainingJobsPaginator(sm, &sagemaker.ListTrainingJobsInput{StatusEquals: completed})
+	for list.HasMorePages() {
+		page, err := list.NextPage(t.Context())
+		if err != nil || len(page.TrainingJobSummaries) != 1 {
+			t.Fatalf("%+v: %v", page, err)
+		}
+	}
+	found, err := cloudwatchlogs.NewFromConfig(cfg).FilterLogEvents(t.Context(), &cloudwatchlogs.FilterLogEventsInput{
+		LogGroupName: aws.String(jobLogs), LogStreamNamePrefix: aws.String("from-go/"),
+	})
+	if err != nil || len(found.Events) != 1 || *found.Events[0].Message != "from Go" {
+		t.Fatalf("%+v: %v", found, err)
+	}
+	if _, err := sm.DeleteTrainingJob(t.Context(), &sagemaker.DeleteTrainingJobInput{TrainingJobName: in.TrainingJobName}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = sm.DescribeTrainingJob(t.Context(), which)
+	wantCode(t, err, "ResourceNotFound")
+	_, err = sm.CreateTrainingJob(t.Context(), request("-bad", "true"))
+	wantCode(t, err, "ValidationException")
+	_, err = sm.ListPipelines(t.Context(), &sagemaker.ListPipelinesInput{})
+	wantCode(t, err, "UnsupportedOperation")
+}
+
+func goIdentities(t *testing.T, cfg aws.Config) {
+	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
+	if err != nil || *who.Account != "000000000000" {
+		t.Fatalf("%+v: %v", who, err)
+	}
+	users := iam.NewFromConfig(cfg)
+	if _, err := users.CreateUser(t.Context(), &iam.CreateUserInput{UserName: aws.String("gopher")}); err != nil {
+		t.Fatal(err)
+	}
+	key, err := users.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: aws.String("gopher")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gopher := cfg.Copy()
+	gopher.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: *key.AccessKey.AccessKeyId, SecretAccessKey: *key.AccessKey.SecretAccessKey}, nil
+	})
+	sm := sagemaker.NewFromConfig(gopher)
+	_, err = sm.ListTrainingJobs(t.Context(), &sagemaker.ListTrainingJobsInput{})
+	wantCode(t, err, "AccessDeniedException")
+	_, err = users.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{
+		UserName: aws.String("gopher"), PolicyName: aws.String("list"),
+		PolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Action":"sagemaker:ListTrainingJobs","Resource":"*"}}`),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = sm.ListTrainingJobs(t.Context(), &sagemaker.ListTrainingJobsInput{}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = users.GetUser(t.Context(), &iam.GetUserInput{UserName: aws.String("nobody")})
+	wantCode(t, err, "NoSuchEntity")
+}
+
+func wantCode(t *testing.T, err error, code string) {
+	t.Helper()
+	var refused smithy.APIError
+	if !errors.As(err, &refused) || refused.ErrorCode() != code {
+		t.Errorf("got %v, want %s", err, code)
+	}
+}
