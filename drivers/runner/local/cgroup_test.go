@@ -90,21 +90,24 @@ func TestLimitsWhereThereAreNone(t *testing.T) {
 func TestBeginsOnce(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	if _, err := begin(folder); !os.IsNotExist(err) {
+	if _, _, err := begin(folder, "x"); !os.IsNotExist(err) {
 		t.Errorf("without a bootstrap: %v", err)
 	}
-	if err := writeJSON(filepath.Join(folder, bootstrapName), bootstrap{}); err != nil {
+	if err := writeJSON(filepath.Join(folder, bootstrapName), bootstrap{Launch: "x"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, started, err := holder(folder); started || err != nil {
 		t.Errorf("before: %v, %v", started, err)
 	}
-	first, err := begin(folder)
+	if _, _, err := begin(folder, "y"); !os.IsNotExist(err) {
+		t.Errorf("a process of another launch: %v", err)
+	}
+	first, _, err := begin(folder, "x")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	if _, err := begin(folder); !os.IsExist(err) {
+	if _, _, err := begin(folder, "x"); !os.IsExist(err) {
 		t.Errorf("a second time: %v", err)
 	}
 	if left, _ := filepath.Glob(filepath.Join(folder, ".*")); len(left) > 0 {

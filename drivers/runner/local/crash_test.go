@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stint-ml/stint/drivers/runner/local"
 	"github.com/stint-ml/stint/drivers/runner/runnertest"
 	"github.com/stint-ml/stint/platform"
@@ -103,7 +105,6 @@ func TestAgentOfAnEarlierServerIsWatched(t *testing.T) {
 	}
 }
 
-// However early a server is killed, an agent begins exactly once when it is started again.
 // An agent that was killed while the server was away ended, for the bill, when it was last known to live.
 func TestUnwatchedEndIsDatedByTheLastSignOfLife(t *testing.T) {
 	t.Parallel()
@@ -119,8 +120,14 @@ func TestUnwatchedEndIsDatedByTheLastSignOfLife(t *testing.T) {
 	})
 	must(t, first.Close())
 	process := pid(t, dir, "a")
+	pidfd, err := unix.PidfdOpen(process, 0)
+	must(t, err)
 	must(t, syscall.Kill(process, syscall.SIGKILL))
-	eventually(t, "the agent's end", func() bool { return errors.Is(syscall.Kill(process, 0), syscall.ESRCH) || zombie(process) })
+	eventually(t, "the agent's end", func() bool {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 10)
+		return err == nil && n > 0
+	})
+	must(t, unix.Close(pidfd))
 	died := time.Now().Add(-time.Hour).Truncate(time.Second)
 	must(t, os.Chtimes(mark, died, died)) // an hour passes
 	all, err := open(t, config(dir)).List(context.Background())
@@ -130,12 +137,7 @@ func TestUnwatchedEndIsDatedByTheLastSignOfLife(t *testing.T) {
 	}
 }
 
-// zombie reports whether a process has ended and waits to be reaped.
-func zombie(process int) bool {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", process))
-	return err == nil && bytes.Contains(stat, []byte(") Z "))
-}
-
+// However early a server is killed, an agent begins exactly once when it is started again.
 func TestServerKilledWhileStarting(t *testing.T) {
 	t.Parallel()
 	for i := range 25 {
@@ -174,6 +176,7 @@ func TestServerKilledWhileStarting(t *testing.T) {
 			}
 		}
 		runnertest.Clear(t, r)
+		eventually(t, "the end of every process", func() bool { return running("agent\x00"+dir) == 0 })
 	}
 }
 

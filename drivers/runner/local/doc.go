@@ -19,8 +19,8 @@
 //
 // So a server killed at any moment leaves one of these:
 //   - neither "launched.json" nor "started": Start did not return. A process may be on its way. New clears every trace, under
-//     a lock that an agent must take too before it may begin, and a process that comes late finds nothing and ends. The
-//     caller's next Start begins anew.
+//     a lock that an agent must take too before it may begin, and a process that comes late finds nothing, or the
+//     folder of another launch, and ends. The caller's next Start begins anew.
 //   - "launched.json" alone: the process has not begun yet, or ended before it could. Its number and start time tell which;
 //     this is the one moment in which a process id is relied on. It is not started again.
 //   - "started": the lock tells whether the agent lives. It is not started again.

@@ -31,6 +31,9 @@ type Bootstrap struct {
 // Root is where every job finds the container contract.
 const Root = "/opt/ml"
 
+// launchVariable is the environment variable that tells a process which launch it is of.
+const launchVariable = "STINT_LAUNCH"
+
 // ErrStarted says that an agent was started before, or is not to be started any more: the process has nothing to do.
 var ErrStarted = errors.New("this agent was started before")
 
@@ -39,7 +42,7 @@ var ErrStarted = errors.New("this agent was started before")
 // starts, after it has made sure that SIGTERM is caught, and once.
 func Enter(dir string) (*Bootstrap, error) {
 	// 1. Be the one that was started. From here on the server can see and signal this process.
-	started, err := begin(dir)
+	started, boot, err := begin(dir, os.Getenv(launchVariable))
 	if errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrNotExist) {
 		return nil, ErrStarted
 	}
@@ -47,10 +50,6 @@ func Enter(dir string) (*Bootstrap, error) {
 		return nil, platform.Errorf(platform.Internal, dir, "begin: %w", err)
 	}
 	go showLife(started)
-	var boot bootstrap
-	if err := readJSON(filepath.Join(dir, bootstrapName), &boot); err != nil {
-		return nil, platform.Errorf(platform.Internal, dir, "read what to do: %w", err)
-	}
 	b := &Bootstrap{
 		Token: boot.Spec.Token, Root: Root, Outside: filepath.Join(dir, mlName), UID: boot.UID, GID: boot.GID,
 		Notes: boot.Notes, started: started, cgroups: boot.Cgroups, bound: make(chan []string, 1),

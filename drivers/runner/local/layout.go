@@ -31,7 +31,8 @@ const (
 // bootstrap is what the server writes down for an agent, and all that is kept of its AgentSpec.
 type bootstrap struct {
 	Spec    platform.AgentSpec `json:"spec"`
-	UID     int                `json:"uid"` // of the user's code; -1: the agent's own
+	Launch  string             `json:"launch"` // told to the process that is to be the agent, and to no other
+	UID     int                `json:"uid"`    // of the user's code; -1: the agent's own
 	GID     int                `json:"gid"`
 	Cgroups []string           `json:"cgroups,omitempty"` // folders to enter; the first one with a memory limit tells of its use
 	Notes   []string           `json:"notes,omitempty"`
@@ -149,13 +150,25 @@ func gate(folder string) (*os.File, error) {
 
 // begin makes the started mark of an agent and holds it; the file must stay open as long as the process lives, and no other
 // descriptor of it may be closed by the process, which would release the lock. It fails with os.ErrExist when the agent was
-// started before, with os.ErrNotExist when it is not to be started any more.
-func begin(folder string) (*os.File, error) {
+// started before, with os.ErrNotExist when it is not to be started any more: the folder is gone, or it is another one, made
+// by a later Start with a launch of its own.
+func begin(folder, launch string) (mark *os.File, boot bootstrap, err error) {
 	g, err := gate(folder)
 	if err != nil {
-		return nil, err
+		return nil, boot, err
 	}
 	defer g.Close()
+	if err := readJSON(filepath.Join(folder, bootstrapName), &boot); err != nil {
+		return nil, boot, err
+	}
+	if boot.Launch != launch {
+		return nil, boot, os.ErrNotExist
+	}
+	mark, err = makeMark(folder)
+	return mark, boot, err
+}
+
+func makeMark(folder string) (*os.File, error) {
 	draft := filepath.Join(folder, fmt.Sprintf(".%s-%d", startedName, os.Getpid()))
 	f, err := os.OpenFile(draft, os.O_CREATE|os.O_TRUNC|os.O_RDWR, 0o600)
 	if err != nil {

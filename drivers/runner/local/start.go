@@ -2,12 +2,14 @@ package local
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -55,7 +57,7 @@ func (r *Runner) claim(ctx context.Context, spec platform.AgentSpec) (e *entry, 
 			return nil, false, platform.Errorf(platform.Unavailable, string(spec.ID), "the runner is closed")
 		}
 		if e = r.agents[spec.ID]; e == nil {
-			e = &entry{folder: filepath.Join(r.dir, string(spec.ID)), boot: bootstrap{Spec: spec, UID: -1, GID: -1, Hide: r.cfg.Hide, Show: r.cfg.Show}}
+			e = &entry{folder: filepath.Join(r.dir, string(spec.ID)), boot: bootstrap{Spec: spec, Launch: rand.Text(), UID: -1, GID: -1, Hide: r.cfg.Hide, Show: r.cfg.Show}}
 			if os.Geteuid() == 0 {
 				e.boot.UID = r.freeUID(spec.ID)
 				e.boot.GID = e.boot.UID
@@ -152,7 +154,7 @@ func (r *Runner) launch(e *entry) error {
 			attributes.UseCgroupFD, attributes.CgroupFD = true, int(group.Fd())
 		}
 	}
-	how := &os.ProcAttr{Dir: "/", Env: r.cfg.Env, Files: []*os.File{null, output, output}, Sys: attributes}
+	how := &os.ProcAttr{Dir: "/", Env: append(slices.Clone(r.cfg.Env), launchVariable+"="+e.boot.Launch), Files: []*os.File{null, output, output}, Sys: attributes}
 	p, err := os.StartProcess(args[0], args, how)
 	if err != nil && attributes.UseCgroupFD {
 		attributes.UseCgroupFD = false
