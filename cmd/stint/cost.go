@@ -37,6 +37,9 @@ catalog.csv of the data folder.`,
 				return a.printJSON(map[string]any{"Costs": bills})
 			}
 			for i, b := range bills {
+				if i > 0 {
+					a.print("")
+				}
 				a.printBill(args[i], b)
 			}
 			return a.printSum(bills)
@@ -48,7 +51,7 @@ func (a *app) printBill(name string, b *cost.GetCostResponse) {
 	p := a.onOut
 	a.print("%s", p.bold(name))
 	if len(b.Lines) == 0 {
-		a.print("  Nothing yet: billing begins when the job begins to work.\n")
+		a.print("  Nothing: billing begins when a job begins to work.")
 		return
 	}
 	t := table{head: []string{">ATTEMPT", "INSTANCE", "PURCHASE", ">RATE", "STARTED", ">SECONDS", ">COST"}}
@@ -67,7 +70,6 @@ func (a *app) printBill(name string, b *cost.GetCostResponse) {
 	if saved := savings(b); saved != "" {
 		a.print("  %s", p.green(saved))
 	}
-	a.print("")
 }
 
 // savings says what spot capacity saved against the list price.
@@ -98,7 +100,7 @@ func (a *app) printSum(bills []*cost.GetCostResponse) error {
 	}
 	for _, c := range slices.Sorted(maps.Keys(sums)) {
 		if c != "" { // of jobs that have cost nothing yet
-			a.print("All together  %s", a.onOut.bold(sums[c].String()))
+			a.print("\nAll together  %s", a.onOut.bold(sums[c].String()))
 		}
 	}
 	return nil

@@ -169,14 +169,10 @@ func inputs(job *sagemaker.DescribeTrainingJobResponse) [][2]string {
 }
 
 func outputs(job *sagemaker.DescribeTrainingJobResponse) [][2]string {
-	var rows [][2]string
-	if m := job.ModelArtifacts; m != nil {
-		rows = append(rows, [2]string{"model", shapes.Value(m.S3ModelArtifacts)})
+	if m := job.ModelArtifacts; m != nil && shapes.Value(m.S3ModelArtifacts) != "" {
+		return [][2]string{{"model", *m.S3ModelArtifacts}}
 	}
-	if o := job.OutputDataConfig; o != nil {
-		rows = append(rows, [2]string{"path", shapes.Value(o.S3OutputPath)})
-	}
-	return rows
+	return nil
 }
 
 // bill is the short form; `stint cost` has the lines.

@@ -50,6 +50,11 @@ of your own, give it that:
 }
 
 func (a *app) env(c *cobra.Command, shell string) error {
+	if shell == "" {
+		shell = filepath.Base(os.Getenv("SHELL"))
+	} else if shell != "sh" && shell != "fish" {
+		return usage("--shell %q is not known; there are sh (also for bash and zsh) and fish", shell)
+	}
 	connection, key, err := a.connection()
 	if err != nil {
 		return err
@@ -57,12 +62,6 @@ func (a *app) env(c *cobra.Command, shell string) error {
 	home, err := a.home()
 	if err != nil {
 		return err
-	}
-	if shell == "" && filepath.Base(os.Getenv("SHELL")) == "fish" {
-		shell = "fish"
-	}
-	if shell != "" && shell != "sh" && shell != "fish" {
-		return usage("--shell %q is not known; there are sh (also for bash and zsh) and fish", shell)
 	}
 	config, err := writeSageMakerConfig(home, connection.Site)
 	if err != nil {
@@ -74,19 +73,24 @@ func (a *app) env(c *cobra.Command, shell string) error {
 		a.note("%s %v; start it with: %s", a.onErr.yellow("stint:"), err, a.stint("up"))
 	}
 	if a.json {
-		object := map[string]*string{} // null: to be unset
-		for _, v := range variables {
-			object[v.name] = nil
-			if v.value != "" {
-				object[v.name] = &v.value
-			}
-		}
-		return a.printJSON(object)
+		return a.printJSON(object(variables))
 	}
 	for _, v := range variables {
 		a.print("%s", v.line(shell))
 	}
 	return nil
+}
+
+// object is the environment for programs; null unsets.
+func object(variables []variable) map[string]*string {
+	o := map[string]*string{}
+	for _, v := range variables {
+		o[v.name] = nil
+		if v.value != "" {
+			o[v.name] = &v.value
+		}
+	}
+	return o
 }
 
 // environment is what clients need.

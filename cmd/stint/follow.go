@@ -273,7 +273,7 @@ func (f *follower) fetchModel(ctx context.Context, model platform.URI) error {
 	if err != nil {
 		return err
 	}
-	defer folder.Close() //nolint:errcheck // only names are left
+	defer folder.Close()
 	in, err := f.blobs.Open(ctx, model, 0, -1)
 	if err != nil {
 		return err

@@ -65,19 +65,9 @@ func (a *app) jobsCommand() *cobra.Command {
 }
 
 func (a *app) jobs(ctx context.Context, c *client.Client, f jobsFlags) error {
-	in := &sagemaker.ListTrainingJobsRequest{SortBy: new(sagemaker.SortByCreationTime), SortOrder: new(sagemaker.SortOrderDescending)}
-	if f.status != "" {
-		at := slices.IndexFunc(statuses, func(s string) bool { return strings.EqualFold(s, f.status) })
-		if at < 0 {
-			return usage("--status %q is none of %s", f.status, strings.Join(statuses, ", "))
-		}
-		in.StatusEquals = new(sagemaker.TrainingJobStatus(statuses[at]))
-	}
-	if f.name != "" {
-		in.NameContains = &f.name
-	}
-	if f.limit < 0 {
-		return usage("--limit %d is below zero", f.limit)
+	in, err := f.request()
+	if err != nil {
+		return err
 	}
 	if f.watch && a.json {
 		return usage("--watch is for people and --json for programs; choose one")
@@ -101,6 +91,25 @@ func (a *app) jobs(ctx context.Context, c *client.Client, f jobsFlags) error {
 			return nil // Ctrl-C is how watching ends
 		}
 	}
+}
+
+// request checks the flags and puts them into AWS's words.
+func (f jobsFlags) request() (*sagemaker.ListTrainingJobsRequest, error) {
+	in := &sagemaker.ListTrainingJobsRequest{SortBy: new(sagemaker.SortByCreationTime), SortOrder: new(sagemaker.SortOrderDescending)}
+	if f.status != "" {
+		at := slices.IndexFunc(statuses, func(s string) bool { return strings.EqualFold(s, f.status) })
+		if at < 0 {
+			return nil, usage("--status %q is none of %s", f.status, strings.Join(statuses, ", "))
+		}
+		in.StatusEquals = new(sagemaker.TrainingJobStatus(statuses[at]))
+	}
+	if f.name != "" {
+		in.NameContains = &f.name
+	}
+	if f.limit < 0 {
+		return nil, usage("--limit %d is below zero", f.limit)
+	}
+	return in, nil
 }
 
 // listJobs gives up to limit jobs with their details, and whether there are more.

@@ -168,10 +168,6 @@ func (a *app) planRun(script string, f runFlags) (*trainingRun, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, line, err := a.chooseImage(f)
-	if err != nil {
-		return nil, err
-	}
 	hyperparameters, err := pairs("hp", f.hyperparameters)
 	if err != nil {
 		return nil, err
@@ -185,6 +181,10 @@ func (a *app) planRun(script string, f runFlags) (*trainingRun, error) {
 		return nil, err
 	}
 	if err := checkEnd(f); err != nil {
+		return nil, err
+	}
+	image, line, err := a.chooseImage(f)
+	if err != nil {
 		return nil, err
 	}
 	hyperparameters["sagemaker_program"] = src.program

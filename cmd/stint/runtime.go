@@ -193,41 +193,61 @@ In a command {python} and {shim} stand for the interpreter and for the script mo
   stint runtime add trainer --image my-trainer --entry '/opt/trainer/bin/train --all'`,
 		Args: oneArgument("a name"),
 		RunE: func(c *cobra.Command, args []string) error {
-			line := runtimes.Line{Runtime: platform.Runtime{Name: args[0], Images: images, Entry: strings.Fields(entry)}}
 			if len(images) == 0 || python == "" && entry == "" {
 				return usage("a runtime needs an --image, and a --python or an --entry; see: %s --help", c.CommandPath())
 			}
-			if python != "" {
-				abs, err := filepath.Abs(python)
-				if err != nil {
-					return err
-				}
-				if info, err := os.Stat(abs); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-					return usage("--python %s is not an executable file", abs)
-				}
-				line.Interpreter = abs
-			}
-			if python != "" && entry == "" {
-				line.Entry = []string{"{python}", "{shim}"}
-			}
-			t, err := a.runtimeTable()
-			if err != nil {
-				return err
-			}
-			if err := t.Add(line); err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(listedRuntime{Name: line.Name, Images: images, Installed: true, Python: line.Interpreter, Entry: line.Entry})
-			}
-			a.print("%s  added for %s", line.Name, strings.Join(images, ", "))
-			return nil
+			return a.addRuntime(args[0], images, python, strings.Fields(entry))
 		},
 	}
 	c.Flags().StringArrayVar(&images, "image", nil, "`PATTERN` of the images that mean this runtime; repeatable")
 	c.Flags().StringVar(&python, "python", "", "`PATH` of the interpreter")
 	c.Flags().StringVar(&entry, "entry", "", "`COMMAND` to run, its words parted by blanks (default script mode)")
 	return c
+}
+
+func (a *app) addRuntime(name string, images []string, python string, entry []string) error {
+	t, err := a.runtimeTable()
+	if err != nil {
+		return err
+	}
+	line := runtimes.Line{Runtime: platform.Runtime{Name: name, Images: images, Entry: entry}}
+	if python != "" {
+		abs, err := filepath.Abs(python)
+		if err != nil {
+			return err
+		}
+		if info, err := os.Stat(abs); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+			return usage("--python %s is not an executable file", abs)
+		}
+		line.Interpreter = abs
+	}
+	if len(entry) == 0 {
+		if line.Entry, err = scriptMode(t); err != nil {
+			return err
+		}
+	}
+	if err := t.Add(line); err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(listedRuntime{Name: name, Images: images, Installed: true, Python: line.Interpreter, Entry: line.Entry})
+	}
+	a.print("%s  added for %s", name, strings.Join(images, ", "))
+	return nil
+}
+
+// scriptMode is the entry of the built-in Python runtime.
+func scriptMode(t *runtimes.Table) ([]string, error) {
+	lines, err := t.List()
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range slices.Backward(lines) { // the built-in ones come last
+		if l.Name == defaultRuntime {
+			return l.Entry, nil
+		}
+	}
+	return nil, fmt.Errorf("there is no built-in runtime %s to take the entry of", defaultRuntime)
 }
 
 func (a *app) completeRuntimes(wanted func(listedRuntime) bool) ([]string, cobra.ShellCompDirective) {

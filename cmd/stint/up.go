@@ -171,19 +171,16 @@ func explainStart(err error, o server.Options) error {
 		if errors.Is(err, syscall.EADDRINUSE) {
 			remedy = "stop what listens there, or " + remedy
 		}
-		return fmt.Errorf("cannot listen on %s: %w; %s with --listen and --s3-listen", network.Addr, innermost(err), remedy)
+		cause := network.Err
+		var system syscall.Errno
+		if errors.As(err, &system) {
+			cause = system // without the name of the system call
+		}
+		return fmt.Errorf("cannot listen on %s: %w; %s with --listen and --s3-listen", network.Addr, cause, remedy)
 	case platform.Is(err, platform.InUse) && errors.As(err, &ours):
 		return fmt.Errorf("%s with --home", ours.Message)
 	case errors.As(err, &path):
 		return fmt.Errorf("the data folder %s cannot be used: %w; choose one that you may write with --home", o.Home, path)
-	}
-	return err
-}
-
-// innermost is the cause of causes.
-func innermost(err error) error {
-	for errors.Unwrap(err) != nil {
-		err = errors.Unwrap(err)
 	}
 	return err
 }

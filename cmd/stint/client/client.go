@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -144,13 +145,10 @@ func (c *Client) unreachable(ctx context.Context, endpoint string, err error) er
 
 // innermost drops what net/http and net say about the address, which the message has already.
 func innermost(err error) error {
-	for {
-		u, ok := err.(interface{ Unwrap() error }) //nolint:errorlint // walks the chain itself
-		if !ok || u.Unwrap() == nil {
-			return err
-		}
-		err = u.Unwrap()
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
 	}
+	return err
 }
 
 // refusal reads an error of AWS JSON. A body of another kind is shown as it is, in part.
