@@ -5,8 +5,8 @@ type Runtime struct {
 	Name        string   `json:"name"`                  // "sklearn"
 	Images      []string `json:"images"`                // patterns over the image URI without registry: "sagemaker-scikit-learn:*"; '*' matches any run of characters
 	Interpreter string   `json:"interpreter,omitempty"` // absolute path of the Python; empty when the entry needs none
-	// Entry is the command when the request has no ContainerEntrypoint. In it and in the request's entry point the words
-	// {python} and {shim} stand for the interpreter and the script-mode shim. A request's "python" and "python3" find the interpreter by PATH.
+	// Entry is the command when the request has no ContainerEntrypoint. In it {python} and {shim} stand for the interpreter and
+	// the script-mode shim. A request's own command finds the interpreter by PATH, as "python" or "python3".
 	Entry []string          `json:"entry"`
 	Env   map[string]string `json:"env,omitempty"` // set before the request's Environment
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
+// About the variables of its PyTorch line: Debian 12's PyTorch is older than its Python, whose enumerations no longer list a
+// flag's zero, so torchrun finds no value for "redirect nothing" and dies. "Of the tenth process only" is a value it finds.
+//
 //go:embed builtin.json
 var builtin []byte
 
