@@ -1,0 +1,2 @@
+print("looking at the rate")
+raise ValueError("the learning rate must be positive; naïve?")
