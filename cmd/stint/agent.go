@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +56,7 @@ func runAgent(ctx context.Context, dir string, home server.Home) error {
 		cancel()
 	}
 	config := agent.Config{
-		Link: link.Dial(boot.Path(home.EndpointFile())), Blobs: blobs, Token: boot.Token,
+		Link: link.Dial(boot.Path(home.EndpointFile())), Blobs: objectStore(boot.Path(home.EndpointFile())), Token: boot.Token,
 		Dir: boot.Dir, Root: boot.Root, Outside: boot.Outside, Shim: home.TrainProgram(),
 		Prepare: boot.Prepare, Notes: boot.Notes, Clock: platform.NewSteadyClock(),
 		Memory: func() agent.Memory { return agent.Memory(boot.Memory()) },
@@ -64,13 +68,40 @@ func runAgent(ctx context.Context, dir string, home server.Home) error {
 	return agent.Run(ctx, config)
 }
 
-// blobs opens the object store with a job's credentials. The endpoint is the server's own, so it always is a URL.
-func blobs(endpoint string, session platform.Session, region string) platform.Blobs {
-	b, err := s3.New(s3.Config{Endpoint: endpoint, Region: region, Credentials: s3.Fixed(s3.Credentials{
-		AccessKeyID: session.ID, SecretAccessKey: session.Secret, SessionToken: session.Token,
-	})})
-	if err != nil {
-		panic("agent: the server gave an address that is none: " + err.Error())
+// objectStore opens the object store with a job's credentials. The endpoint is the server's own, so it always is a URL.
+func objectStore(serverFile string) func(endpoint string, session platform.Session, region string) platform.Blobs {
+	return func(endpoint string, session platform.Session, region string) platform.Blobs {
+		b, err := s3.New(s3.Config{Endpoint: endpoint, Region: region, Dial: follow(serverFile, endpoint), Credentials: s3.Fixed(s3.Credentials{
+			AccessKeyID: session.ID, SecretAccessKey: session.Secret, SessionToken: session.Token,
+		})})
+		if err != nil {
+			panic("agent: the server gave an address that is none: " + err.Error())
+		}
+		return b
 	}
-	return b
+}
+
+// follow connects to the store of a server that may come back on another port, as its file says: an upload that was under
+// way when the server was killed goes on without having to begin anew. A store that is not the server's has one place.
+func follow(serverFile, endpoint string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	if announced(serverFile) != endpoint {
+		return dialer.DialContext
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if now, err := url.Parse(announced(serverFile)); err == nil && now.Host != "" {
+			address = now.Host
+		}
+		return dialer.DialContext(ctx, network, address)
+	}
+}
+
+// announced is where the server says its store is, empty when it does not say.
+func announced(serverFile string) string {
+	var c server.Connection
+	doc, err := os.ReadFile(serverFile)
+	if err != nil || json.Unmarshal(doc, &c) != nil {
+		return ""
+	}
+	return c.S3
 }

@@ -41,6 +41,9 @@ type Config struct {
 	Region   string
 	// Credentials is asked on first use, shortly before what it gave expires, and when the store calls it expired.
 	Credentials func(context.Context) (Credentials, error)
+	// Dial connects to the store; nil goes where Endpoint says. It may lead elsewhere when the store has moved: then what is
+	// under way goes on there, while requests still name the host of Endpoint.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // renewBefore is how long before their end credentials are renewed.
@@ -64,9 +67,13 @@ func New(config Config) (*Blobs, error) {
 	if err != nil || endpoint.Scheme != "http" && endpoint.Scheme != "https" || endpoint.Host == "" {
 		return nil, platform.Errorf(platform.Invalid, config.Endpoint, "S3 endpoint %q is not a URL such as http://127.0.0.1:9000", config.Endpoint)
 	}
+	dial := config.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second}).DialContext
+	}
 	transport := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		DialContext:           dial,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: time.Minute,
 		ExpectContinueTimeout: time.Second,
