@@ -18,6 +18,7 @@ type console struct {
 	out, err     io.Writer
 	onOut, onErr paint
 	live         bool // there may be a status line
+	screen       bool // out is a terminal, which can be cleared
 
 	mu     sync.Mutex
 	status string // as it stands on the terminal now
@@ -28,7 +29,8 @@ func newConsole(out, err *os.File) *console {
 	return &console{
 		out: out, err: err,
 		onOut: paint(terminalWidth(out) > 0 && !plain), onErr: paint(terminalWidth(err) > 0 && !plain),
-		live: terminalWidth(err) > 0 && os.Getenv("TERM") != "dumb",
+		live:   terminalWidth(err) > 0 && os.Getenv("TERM") != "dumb",
+		screen: terminalWidth(out) > 0 && os.Getenv("TERM") != "dumb",
 	}
 }
 

@@ -80,7 +80,7 @@ func (a *app) jobs(ctx context.Context, c *client.Client, f jobsFlags) error {
 		if a.json {
 			return a.printJSON(map[string]any{"TrainingJobSummaries": found})
 		}
-		if f.watch {
+		if f.watch && a.screen {
 			a.print("\x1b[H\x1b[2J%s", a.onOut.dim("every 2 s, Ctrl-C ends"))
 		}
 		a.printJobs(found, more)
