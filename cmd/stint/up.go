@@ -31,6 +31,7 @@ type upFlags struct {
 	region, account  string
 	cpus             float64
 	memory           string
+	stopGrace        time.Duration
 	logLevel         string
 	quiet            bool
 }
@@ -59,6 +60,7 @@ other ports.`,
 	flags.StringVar(&f.account, "account", "", "AWS `ACCOUNT` to be (default what the data folder had last, else twelve zeros)")
 	flags.Float64Var(&f.cpus, "cpus", 0, "`CPUS` that jobs may use together (default all)")
 	flags.StringVar(&f.memory, "memory", "", "memory, as a `SIZE`, that jobs may use together, such as 16GiB (default what the machine has)")
+	flags.DurationVar(&f.stopGrace, "stop-grace", 0, "`TIME` that a job may take to end when it is stopped, before it is killed (default 2m, as on AWS)")
 	flags.StringVar(&f.logLevel, "log-level", "warn", "`LEVEL` of what the server tells on stderr: debug, info, warn or error")
 	flags.BoolVar(&f.quiet, "quiet", false, "print nothing but the log")
 	return c
@@ -118,19 +120,10 @@ func (a *app) upOptions(f *upFlags) (server.Options, error) {
 	if strings.HasPrefix(f.region, "cn-") {
 		o.Site.Partition = "aws-cn"
 	}
-	for flag, address := range map[string]string{"listen": f.listen, "s3-listen": f.s3Listen} {
-		if _, _, err := net.SplitHostPort(address); err != nil {
-			return o, usage("--%s %q is not an address; it should look like 127.0.0.1:9400", flag, address)
-		}
+	if err := f.check(); err != nil {
+		return o, err
 	}
-	switch {
-	case !regionForm.MatchString(f.region):
-		return o, usage("--region %q is not a region; it should look like us-east-1", f.region)
-	case !accountForm.MatchString(f.account):
-		return o, usage("--account %q is not an account; it should be twelve digits", f.account)
-	case f.cpus < 0:
-		return o, usage("--cpus %g is below zero", f.cpus)
-	}
+	o.StopGrace = platform.Seconds(f.stopGrace / time.Second)
 	o.Capacity.MilliCPU = int64(f.cpus * 1000)
 	if f.memory != "" {
 		if o.Capacity.MemoryBytes, err = parseBytes(f.memory); err != nil {
@@ -143,6 +136,26 @@ func (a *app) upOptions(f *upFlags) (server.Options, error) {
 	}
 	o.Log = slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
 	return o, nil
+}
+
+// check finds what no server can be started with.
+func (f *upFlags) check() error {
+	for flag, address := range map[string]string{"listen": f.listen, "s3-listen": f.s3Listen} {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return usage("--%s %q is not an address; it should look like 127.0.0.1:9400", flag, address)
+		}
+	}
+	switch {
+	case !regionForm.MatchString(f.region):
+		return usage("--region %q is not a region; it should look like us-east-1", f.region)
+	case !accountForm.MatchString(f.account):
+		return usage("--account %q is not an account; it should be twelve digits", f.account)
+	case f.cpus < 0:
+		return usage("--cpus %g is below zero", f.cpus)
+	case f.stopGrace < 0 || f.stopGrace%time.Second != 0:
+		return usage("--stop-grace %v should be whole seconds, such as 30s", f.stopGrace)
+	}
+	return nil
 }
 
 // parseBytes reads an amount of memory: 16GiB, 16G, 512M. Units are powers of 1,024, as instance types count.

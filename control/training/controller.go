@@ -6,6 +6,7 @@
 package training
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -18,6 +19,9 @@ import (
 
 // resync is how often everything is looked at again, whatever was or was not noticed.
 const resync = 30 * time.Second
+
+// stopGrace is the time that AWS gives a job to end.
+const stopGrace platform.Seconds = 120
 
 // scheduleName is the loop's name for "look at the queue"; no job can be called so.
 const scheduleName = "(schedule)"
@@ -35,6 +39,8 @@ type Config struct {
 	Key      control.TokenKey
 	// Endpoints tells where agents and jobs find the services and the object store now.
 	Endpoints func() (services, s3 string)
+	// StopGrace is the time between SIGTERM and SIGKILL for a job that is to stop; 0 is AWS's.
+	StopGrace platform.Seconds
 	Log       *slog.Logger
 }
 
@@ -52,6 +58,7 @@ type Controller struct {
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
+	cfg.StopGrace = cmp.Or(cfg.StopGrace, stopGrace)
 	c := &Controller{Config: cfg, delivery: map[platform.AgentID]*delivery{}}
 	c.view.open = map[string]platform.Capacity{}
 	c.loop = control.Loop{Name: "training", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}

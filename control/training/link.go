@@ -80,7 +80,7 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 		Endpoint: services, S3: s3, Session: session,
 		Output:   platform.URI(*job.Spec.OutputDataConfig.S3OutputPath).Join(name, "output"),
 		LogGroup: LogGroup, LogStream: attempt.LogStream,
-		MaxRun: job.MaxRuntime(), StopGrace: 120,
+		MaxRun: job.MaxRuntime(), StopGrace: c.StopGrace,
 	}, nil
 }
 

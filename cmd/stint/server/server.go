@@ -42,7 +42,9 @@ type Options struct {
 	S3Listen string // address of the object store's own port
 	Site     platform.Site
 	Capacity platform.Capacity // zero parts: what the machine has
-	Log      *slog.Logger
+	// StopGrace is how long a job that is to stop may take; 0 is AWS's.
+	StopGrace platform.Seconds
+	Log       *slog.Logger
 }
 
 // Server is a running Stint.
@@ -174,7 +176,7 @@ func (s *Server) openTraining(ctx context.Context) error {
 	s.training = training.New(training.Config{
 		Store: s.store, Runner: s.runner, Runtimes: runtimes.Open(s.Home.Runtimes()), Logs: s.telemetry, Metrics: s.telemetry,
 		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Log: s.Log,
-		Endpoints: func() (string, string) { return s.Endpoint(), s.S3Endpoint() },
+		Endpoints: func() (string, string) { return s.Endpoint(), s.S3Endpoint() }, StopGrace: s.StopGrace,
 	})
 	return nil
 }
