@@ -22,8 +22,8 @@ import (
 // options are what a run measures.
 type options struct {
 	moto                   string
-	jobs, clients, lists   int
-	describeFor, peerFor   time.Duration
+	jobs, clients          int
+	each, peerFor          time.Duration
 	createRate, describeHz float64
 }
 
@@ -34,8 +34,7 @@ func main() {
 	flag.StringVar(&o.moto, "moto", "", "Python environment with moto")
 	flag.IntVar(&o.jobs, "jobs", 100_000, "`JOBS` to create")
 	flag.IntVar(&o.clients, "clients", 16, "`CLIENTS` at once")
-	flag.IntVar(&o.lists, "lists", 1000, "`CALLS` of each list")
-	flag.DurationVar(&o.describeFor, "describe-for", 15*time.Second, "how long to describe")
+	flag.DurationVar(&o.each, "each", 40*time.Second, "how long to describe, and to ask for each list; what a server does now and then should fall into it")
 	flag.DurationVar(&o.peerFor, "peer-for", 90*time.Second, "how long the peer may take to create as many jobs as it can")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -93,18 +92,6 @@ func measureStint(ctx context.Context, o options, home string, report *rig.Repor
 	if err := p.create(); err != nil {
 		return nil, err
 	}
-	// A crash and a start: whatever was acknowledged is there.
-	fmt.Println("==> kill -9 and start again")
-	stint.Kill()
-	began := time.Now()
-	if err := stint.Restart(ctx); err != nil {
-		return nil, err
-	}
-	report.Details["restart_with_all_jobs_ms"] = rig.Milliseconds(time.Since(began))
-	if p.caller, err = rig.NewCaller(stint.Endpoint, stint.Site, stint.Keys); err != nil {
-		return nil, err
-	}
-	p.pid = stint.PID
 	if err := p.describe(ctx); err != nil {
 		return nil, err
 	}
@@ -112,9 +99,30 @@ func measureStint(ctx context.Context, o options, home string, report *rig.Repor
 		return nil, err
 	}
 	memory, err := rig.MemoryOf(stint.PID)
+	if err != nil {
+		return nil, err
+	}
 	report.Details["resident_bytes_with_all_jobs"] = memory.Resident
 	report.Details["stint"] = p.figures.summary()
-	return &p.figures, err
+	return &p.figures, crash(ctx, stint, p, report)
+}
+
+// crash kills the server and starts it again: whatever was acknowledged is there.
+func crash(ctx context.Context, stint *rig.Server, p *phases, report *rig.Report) error {
+	fmt.Println("==> kill -9 and start again")
+	stint.Kill()
+	began := time.Now()
+	if err := stint.Restart(ctx); err != nil {
+		return err
+	}
+	report.Details["restart_with_all_jobs_ms"] = rig.Milliseconds(time.Since(began))
+	caller, err := rig.NewCaller(stint.Endpoint, stint.Site, stint.Keys)
+	if err != nil {
+		return err
+	}
+	p.caller = caller
+	_, err = p.sign(ctx)
+	return err
 }
 
 // tell writes the rows.

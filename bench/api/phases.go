@@ -94,30 +94,38 @@ func (p *phases) create() (err error) {
 	return err
 }
 
-func (p *phases) describe(ctx context.Context) error {
-	rig.NewProgress("DescribeTrainingJob: %v by %d clients", p.describeFor, p.clients)
+// sign makes the requests of describe, and sees that each is answered with the right job.
+func (p *phases) sign(ctx context.Context) ([]*rig.Call, error) {
 	calls := make([]*rig.Call, p.clients*describedByEach)
 	for i := range calls {
 		name := p.name(i * p.figures.jobs() / len(calls))
 		call, err := p.caller.Sign("DescribeTrainingJob", &sagemaker.DescribeTrainingJobRequest{TrainingJobName: &name})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		calls[i] = call
 		var out sagemaker.DescribeTrainingJobResponse
 		if err := p.caller.Send(call, &out); err != nil {
-			return err
+			return nil, err
 		}
 		if *out.TrainingJobName != name {
-			return fmt.Errorf("asked for %s and got %s", name, *out.TrainingJobName)
+			return nil, fmt.Errorf("asked for %s and got %s", name, *out.TrainingJobName)
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	var err error
+	return calls, nil
+}
+
+func (p *phases) describe(ctx context.Context) error {
+	rig.NewProgress("DescribeTrainingJob: %v by %d clients", p.each, p.clients)
+	calls, err := p.sign(ctx)
+	if err != nil {
+		return err
+	}
 	p.figures.describe, err = p.metered("describe", func() (rig.Work, error) {
-		return rig.Clients(p.clients, math.MaxInt, p.describeFor, func(client, number int) error {
+		return rig.Clients(p.clients, math.MaxInt, p.each, func(client, number int) error {
 			return p.caller.Send(calls[client*describedByEach+number%describedByEach], nil)
 		})
 	})
@@ -134,10 +142,9 @@ func (p *phases) list(ctx context.Context) error {
 		{"matching none by name", "absent", sagemaker.TrainingJobStatusInProgress, 0},
 		{"matching none by status", "needle", sagemaker.TrainingJobStatusCompleted, 0},
 	} {
-		progress := rig.NewProgress("ListTrainingJobs %s: %d calls", l.what, p.options.lists)
+		rig.NewProgress("ListTrainingJobs %s: %v by one client", l.what, p.each)
 		work, err := p.metered("list "+l.what, func() (rig.Work, error) {
-			return rig.Clients(1, p.options.lists, 2*time.Minute, func(_, number int) error {
-				progress.At(number, p.options.lists)
+			return rig.Clients(1, math.MaxInt, p.each, func(int, int) error {
 				in := &sagemaker.ListTrainingJobsRequest{NameContains: &l.name, StatusEquals: &l.status, MaxResults: new(int32(100))}
 				call, err := p.caller.Sign("ListTrainingJobs", in)
 				if err != nil {

@@ -15,49 +15,51 @@ import (
 // memory is that of a server whose garbage is collected.
 type memory struct {
 	resident int64
-	live     int64 // what the last collection found in use, as the server tells on its metrics page
+	live     int64 // in use on the heap after a collection, as the server tells on its metrics page
 }
 
 func (m memory) details() map[string]int64 {
 	return map[string]int64{"resident_bytes": m.resident, "live_bytes": m.live}
 }
 
-// settled waits until the server's collector has run twice, which Go does at least every two minutes, and until what it freed
-// has gone back to the system.
+// rounds is how often the collector runs before memory is read.
+const rounds = 10
+
+// settled gives the memory once the server's collector has run some times and what it freed has gone back to the system. The
+// collector runs because reading the metrics page makes garbage; the least that is in use between two readings is, but for
+// the garbage of one reading, what lives.
 func settled(ctx context.Context, stint *rig.Server) (memory, error) {
-	rig.NewProgress("waiting for the garbage collector (five minutes)")
+	rig.NewProgress("waiting for the garbage collector")
 	var m memory
-	began, err := collections(ctx, stint)
+	began, err := figure(ctx, stint, "go_gc_duration_seconds_count")
 	if err != nil {
 		return m, err
 	}
-	err = rig.EventuallySlowly(ctx, 6*time.Minute, "the garbage collector", func() (bool, error) {
-		n, err := collections(ctx, stint)
-		return n >= began+2, err
+	err = rig.Eventually(ctx, 6*time.Minute, "the garbage collector", func() (bool, error) {
+		used, err := figure(ctx, stint, "go_memstats_heap_alloc_bytes")
+		if err != nil {
+			return false, err
+		}
+		if m.live == 0 || int64(used) < m.live {
+			m.live = int64(used)
+		}
+		n, err := figure(ctx, stint, "go_gc_duration_seconds_count")
+		return n >= began+rounds, err
 	})
-	if err != nil {
-		return m, err
-	}
 	// The scavenger gives memory back in the background: wait until it has stopped.
-	for last := int64(0); ; last = m.resident {
+	for last := int64(-1); err == nil; last = m.resident {
 		use, err := rig.MemoryOf(stint.PID)
 		if err != nil {
 			return m, err
 		}
 		if m.resident = use.Resident; m.resident == last {
-			break
+			return m, nil
 		}
 		if err := rig.Sleep(ctx, 5*time.Second); err != nil {
 			return m, err
 		}
 	}
-	live, err := figure(ctx, stint, "go_memstats_heap_alloc_bytes")
-	m.live = int64(live)
 	return m, err
-}
-
-func collections(ctx context.Context, stint *rig.Server) (float64, error) {
-	return figure(ctx, stint, "go_gc_duration_seconds_count")
 }
 
 // figure reads one line of the metrics page.

@@ -110,6 +110,10 @@ func queue(ctx context.Context, o options, stint *rig.Server, report *rig.Report
 	if _, err := stint.AwaitStatus(ctx, "occupant", sagemaker.SecondaryStatusTraining, 30*time.Second); err != nil {
 		return err
 	}
+	fresh, err := rig.MemoryOf(stint.PID)
+	if err != nil {
+		return err
+	}
 	create := func(prefix string) error {
 		_, err := rig.Clients(4, o.jobs, time.Hour, func(_, number int) error {
 			return stint.Client.CreateTrainingJob(ctx, rig.ShellJob(stint.Site, fmt.Sprintf("%s-%d", prefix, number), "true"))
@@ -139,9 +143,9 @@ func queue(ctx context.Context, o options, stint *rig.Server, report *rig.Report
 	live := (after.live - before.live) / int64(o.jobs)
 	held := each <= jobTarget && live <= jobTarget
 	report.Row(fmt.Sprintf("%d queued jobs, memory of each", o.jobs), "≤ a few KB", fmt.Sprintf("%d B resident, %d B live", each, live), "", &held)
-	report.Row(fmt.Sprintf("server with %d queued jobs, resident", o.jobs), "", fmt.Sprintf("%d MiB", after.resident>>20), "", nil)
-	report.Note("resident and live memory once the garbage collector has run after the calls; before, as many jobs came and went")
-	report.Details["queue"] = map[string]any{"before": before.details(), "after": after.details()}
+	report.Row(fmt.Sprintf("server with %d queued jobs, resident", o.jobs), "", fmt.Sprintf("%d MiB; %d MiB before any call", after.resident>>20, fresh.Resident>>20), "", nil)
+	report.Note("resident and live memory once the garbage collector has run %d times after the calls; before, as many jobs came and went", rounds)
+	report.Details["queue"] = map[string]any{"fresh_resident_bytes": fresh.Resident, "before": before.details(), "after": after.details()}
 	return nil
 }
 
