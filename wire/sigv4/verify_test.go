@@ -114,18 +114,21 @@ func edit(old, replacement string) func(*http.Request) {
 	}
 }
 
+// refusal is a request that is to be refused, and how.
+type refusal struct {
+	change func(*http.Request)
+	now    time.Duration // after signing
+	secret Secret
+	reason Reason
+	json   string // code and words for JSON services
+	query  string // code for Query services
+	s3     string
+}
+
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	const expired = "Signature expired: 20260301T120000Z is now earlier than 20260301T120001Z (20260301T121501Z - 15 min.)"
-	for name, c := range map[string]struct {
-		change func(*http.Request)
-		now    time.Duration // after signing
-		secret Secret
-		reason Reason
-		json   string // code and words for JSON services
-		query  string // code for Query services
-		s3     string
-	}{
+	for name, c := range map[string]refusal{
 		"no signature":    {change: func(r *http.Request) { r.Header.Del("Authorization") }, reason: MissingAuthentication, json: "MissingAuthenticationTokenException: Missing Authentication Token", query: "MissingAuthenticationToken", s3: "AccessDenied"},
 		"other algorithm": {change: edit(algorithm, "AWS4-ECDSA-P256-SHA256"), reason: Malformed, json: "IncompleteSignatureException: Unsupported AWS 'algorithm': 'AWS4-ECDSA-P256-SHA256'.", query: "IncompleteSignature", s3: "AuthorizationHeaderMalformed"},
 		"basic":           {change: func(r *http.Request) { r.SetBasicAuth("a", "b") }, reason: Malformed, json: "IncompleteSignatureException: Unsupported AWS 'algorithm': 'Basic'.", query: "IncompleteSignature", s3: "AuthorizationHeaderMalformed"},

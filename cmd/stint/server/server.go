@@ -73,8 +73,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		{"job runner", s.openRunner}, {"training", s.openTraining}, {"front door", s.startFront}, {"training", s.startTraining},
 	} {
 		if err := step.do(ctx); err != nil {
-			s.Stop(context.WithoutCancel(ctx))
-			return nil, fmt.Errorf("%s: %w", step.what, err)
+			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), s.Stop(context.WithoutCancel(ctx)))
 		}
 	}
 	return s, nil
