@@ -150,7 +150,7 @@ func TestSchemas(t *testing.T) {
 }
 
 // batch makes all changes be one batch: the writer is held until they wait. It gives their errors.
-func batch(t *testing.T, d *Database, applies []func(*Tx) error, committed func(i int)) []error {
+func batch(t *testing.T, d *Database, applies []func(*Tx) error, settled func(i int, kept bool)) []error {
 	t.Helper()
 	started, release := make(chan bool), make(chan bool)
 	var wg sync.WaitGroup
@@ -160,7 +160,7 @@ func batch(t *testing.T, d *Database, applies []func(*Tx) error, committed func(
 	<-started
 	errs := make([]error, len(applies))
 	for i, apply := range applies {
-		wg.Go(func() { errs[i] = d.Write(context.Background(), apply, func() { committed(i) }) })
+		wg.Go(func() { errs[i] = d.Write(context.Background(), apply, func(kept bool) { settled(i, kept) }) })
 		for len(d.queue) <= i { // the queue keeps the order in which they come
 			runtime.Gosched()
 		}
@@ -184,9 +184,9 @@ func TestGroupCommit(t *testing.T) {
 		want = append(want, fmt.Sprint("apply ", i))
 	}
 	for i := range 20 {
-		want = append(want, fmt.Sprint("committed ", i))
+		want = append(want, fmt.Sprint("settled ", i, true))
 	}
-	if err := errors.Join(batch(t, d, applies, func(i int) { order = append(order, fmt.Sprint("committed ", i)) })...); err != nil {
+	if err := errors.Join(batch(t, d, applies, func(i int, kept bool) { order = append(order, fmt.Sprint("settled ", i, kept)) })...); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(order, want) {
@@ -204,24 +204,25 @@ func TestNeighbours(t *testing.T) {
 	d := open(t, filepath.Join(t.TempDir(), "a.db"), schema)
 	runs := 0
 	early, late := errors.New("early"), errors.New("late")
-	var committed []int
+	var settled []string
+	note := func(i int, kept bool) { settled = append(settled, fmt.Sprint(i, kept)) }
 	errs := batch(t, d, []func(*Tx) error{
 		func(t *Tx) error { runs++; return add(t, "a") },
 		func(*Tx) error { return early },
 		func(t *Tx) error { return add(t, "b") },
-	}, func(i int) { committed = append(committed, i) })
-	if runs != 1 || errs[0] != nil || !errors.Is(errs[1], early) || errs[2] != nil || !slices.Equal(committed, []int{0, 2}) {
-		t.Errorf("early: runs %d, errors %v, committed %v", runs, errs, committed)
+	}, note)
+	if runs != 1 || errs[0] != nil || !errors.Is(errs[1], early) || errs[2] != nil || !slices.Equal(settled, []string{"0 true", "1 false", "2 true"}) {
+		t.Errorf("early: runs %d, errors %v, settled %v", runs, errs, settled)
 	}
-	committed = nil
+	settled = nil
 	errs = batch(t, d, []func(*Tx) error{
 		func(t *Tx) error { return add(t, "c") },
 		func(t *Tx) error { return errors.Join(add(t, "lost"), late) },
 		func(t *Tx) error { return add(t, "c") }, // a constraint
 		func(t *Tx) error { return add(t, "d") },
-	}, func(i int) { committed = append(committed, i) })
-	if errs[0] != nil || !errors.Is(errs[1], late) || !platform.Is(errs[2], platform.Internal) || errs[3] != nil || !slices.Equal(committed, []int{0, 3}) {
-		t.Errorf("late: errors %v, committed %v", errs, committed)
+	}, note)
+	if errs[0] != nil || !errors.Is(errs[1], late) || !platform.Is(errs[2], platform.Internal) || errs[3] != nil || !slices.Equal(settled, []string{"0 true", "1 false", "2 false", "3 true"}) {
+		t.Errorf("late: errors %v, settled %v", errs, settled)
 	}
 	if got := things(t, d); !slices.Equal(got, []string{"a", "b", "c", "d"}) {
 		t.Errorf("there is %v", got)

@@ -11,20 +11,20 @@ const maxBatch = 256
 
 // change is one caller's share of a batch.
 type change struct {
-	apply     func(*Tx) error
-	committed func()
-	err       chan error // of capacity 1: the writer never waits for a caller that gave up
+	apply   func(*Tx) error
+	settled func(committed bool)
+	err     chan error // of capacity 1: the writer never waits for a caller that gave up
 }
 
-// Write runs apply within a transaction, makes it durable, runs committed (which may be nil) and returns. Changes of
-// concurrent callers share a transaction, in the order in which they came; each sees those before it. committed calls
-// come in the same order, before any later change is applied.
+// Write runs apply within a transaction, makes it durable and returns. Changes of concurrent callers share a transaction,
+// in the order in which they came; each sees those before it. Before it returns, and before any later change is applied,
+// settled (which may be nil) is told whether the change was kept, once, in the same order.
 //
 // When apply fails, nothing of its change is kept and its neighbours do not notice; it should find its reasons to fail
 // before its first Exec, for after it the whole batch is done again one by one. So apply may run several times.
 // When the transaction fails nothing is kept. When ctx ends first, the change may happen or not.
-func (d *Database) Write(ctx context.Context, apply func(*Tx) error, committed func()) error {
-	c := &change{apply: apply, committed: committed, err: make(chan error, 1)}
+func (d *Database) Write(ctx context.Context, apply func(*Tx) error, settled func(committed bool)) error {
+	c := &change{apply: apply, settled: settled, err: make(chan error, 1)}
 	if err := d.enqueue(ctx, c); err != nil {
 		return err
 	}
@@ -103,8 +103,8 @@ func (t *Tx) run(batch []*change) bool {
 		errs = []error{err}
 	}
 	for i, c := range batch {
-		if errs[i] == nil && c.committed != nil {
-			c.committed()
+		if c.settled != nil {
+			c.settled(errs[i] == nil)
 		}
 		c.err <- errs[i]
 	}

@@ -1,6 +1,12 @@
 package store
 
-import "github.com/stint-ml/stint/platform"
+import (
+	"bytes"
+	"maps"
+	"time"
+
+	"github.com/stint-ml/stint/platform"
+)
 
 // CheckTx finds what is wrong with a transaction whatever the store holds: an unnamed key, a key that is changed twice,
 // a ledger entry that is appended twice.
@@ -79,4 +85,15 @@ func Selects(q platform.LedgerQuery, e platform.LedgerEntry) bool {
 	return (q.Resource == "" || e.Resource == q.Resource) &&
 		(q.From.IsZero() || !e.At.Before(q.From)) &&
 		(q.Until.IsZero() || e.At.Before(q.Until))
+}
+
+// Clone gives a record that shares nothing with r, and looks as it does when it comes from a disk.
+func Clone(r platform.Record) platform.Record {
+	r.Doc = bytes.Clone(r.Doc)
+	if r.Tags = maps.Clone(r.Tags); len(r.Tags) == 0 {
+		r.Tags = nil
+	}
+	r.Created = r.Created.UTC().Truncate(time.Microsecond)
+	r.Modified = r.Modified.UTC().Truncate(time.Microsecond)
+	return r
 }

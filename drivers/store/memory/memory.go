@@ -2,11 +2,8 @@
 package memory
 
 import (
-	"bytes"
 	"context"
-	"maps"
 	"sync"
-	"time"
 
 	"github.com/stint-ml/stint/drivers/store"
 	"github.com/stint-ml/stint/platform"
@@ -39,7 +36,7 @@ func (s *Store) Get(ctx context.Context, key platform.Key) (platform.Record, err
 	if !ok {
 		return platform.Record{}, store.NoRecord(key)
 	}
-	return clone(r), nil
+	return store.Clone(r), nil
 }
 
 // List is platform.Store's.
@@ -52,7 +49,7 @@ func (s *Store) List(ctx context.Context, q platform.Query) (platform.Page, erro
 	names, next, err := s.index.Select(q)
 	page := platform.Page{Next: next}
 	for _, name := range names {
-		page.Records = append(page.Records, clone(s.records[platform.Key{Kind: q.Kind, Name: name}]))
+		page.Records = append(page.Records, store.Clone(s.records[platform.Key{Kind: q.Kind, Name: name}]))
 	}
 	return page, err
 }
@@ -71,7 +68,7 @@ func (s *Store) Commit(ctx context.Context, tx platform.Tx) error {
 		return err
 	}
 	for _, p := range tx.Puts {
-		r := clone(p.Record)
+		r := store.Clone(p.Record)
 		r.Revision++
 		s.records[r.Key] = r
 	}
@@ -144,16 +141,4 @@ func (s *Store) usable(ctx context.Context) error {
 		return platform.Errorf(platform.Unavailable, "", "given up by the caller: %w", err)
 	}
 	return nil
-}
-
-// clone shares nothing with its source, and looks as a record does that was on a disk.
-func clone(r platform.Record) platform.Record {
-	r.Doc = bytes.Clone(r.Doc)
-	r.Tags = maps.Clone(r.Tags)
-	if len(r.Tags) == 0 {
-		r.Tags = nil
-	}
-	r.Created = r.Created.UTC().Truncate(time.Microsecond)
-	r.Modified = r.Modified.UTC().Truncate(time.Microsecond)
-	return r
 }

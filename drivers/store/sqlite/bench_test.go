@@ -3,6 +3,7 @@ package sqlite_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -96,7 +97,8 @@ func BenchmarkLarge(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "store.db")
 	s := open(b, path)
 	fill(b, s, jobs)
-	b.Run("Get", func(b *testing.B) { benchmarkGet(b, s) })
+	b.Run("Get/hot", func(b *testing.B) { benchmarkGet(b, s, 1000) })
+	b.Run("Get/cold", func(b *testing.B) { benchmarkGet(b, s, jobs) })
 	at := func(i int) time.Time { return time.Unix(1_700_000_000+int64(i), 0) }
 	for name, q := range map[string]platform.Query{
 		"all":       {Descending: true},
@@ -116,14 +118,18 @@ func BenchmarkLarge(b *testing.B) {
 	b.Run("Open", func(b *testing.B) { benchmarkOpen(b, path) })
 }
 
-func benchmarkGet(b *testing.B, s platform.Store) {
+// benchmarkGet reads of so many records at random: 1,000 fit into the cache, all of them do not.
+func benchmarkGet(b *testing.B, s platform.Store, among int) {
+	keys := make([]platform.Key, among)
+	for i := range keys {
+		keys[i] = job(i).Key
+	}
 	defer processorTime(b)()
 	var next atomic.Int64
 	b.RunParallel(func(pb *testing.PB) {
-		i := int(next.Add(7919))
+		random := rand.New(rand.NewPCG(uint64(next.Add(1)), 0))
 		for pb.Next() {
-			i = (i*7 + 13) % jobs
-			if _, err := s.Get(context.Background(), job(i).Key); err != nil {
+			if _, err := s.Get(context.Background(), keys[random.IntN(among)]); err != nil {
 				b.Error(err)
 				return
 			}

@@ -11,6 +11,9 @@ import (
 // commit is one platform.Tx on its way into the database.
 type commit struct {
 	tx     platform.Tx
+	keys   []platform.Key
+	cache  *cache
+	begun  bool  // the cache knows that the keys are about to change
 	tags   []any // of each Put, as JSON or nil
 	ledger []string
 	docs   []int64 // docs.id of each Put, then of each Delete; 0 for a record that is new
@@ -44,6 +47,10 @@ func (c *commit) encode() error {
 func (c *commit) apply(t *drivers.Tx) error {
 	if err := c.check(t); err != nil {
 		return err
+	}
+	if !c.begun { // apply may run again
+		c.begun = true
+		c.cache.begin(c.keys)
 	}
 	for i, p := range c.tx.Puts {
 		if err := c.put(t, p.Record, c.tags[i], c.docs[i]); err != nil {

@@ -1,8 +1,8 @@
 // Package sqlite keeps records and the ledger in one SQLite file: the platform.Store of a single machine.
 //
-// Concurrent Commits share a transaction and an fsync (drivers.Database.Write). Reads of one record go to the file; lists
-// are answered by store.Index in memory, which is loaded on opening and kept current by the writing goroutine, and only
-// the documents of the page are read from the file.
+// Concurrent Commits share a transaction and an fsync (drivers.Database.Write). Lists are answered by store.Index in
+// memory, which is loaded on opening and kept current by the writing goroutine; only the records of the page are read from
+// the file, or from a small cache of records in front of it.
 package sqlite
 
 import (
@@ -43,6 +43,7 @@ var schema = drivers.Schema{Name: "store", Steps: []string{`
 // Store is a platform.Store.
 type Store struct {
 	db       *drivers.Database
+	cache    *cache
 	index    store.Index
 	watchers store.Watchers
 }
@@ -53,7 +54,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db}
+	s := &Store{db: db, cache: newCache()}
 	if err := s.load(ctx); err != nil {
 		_ = db.Close()
 		return nil, err
@@ -95,7 +96,8 @@ func (s *Store) Get(ctx context.Context, key platform.Key) (platform.Record, err
 	return r, err
 }
 
-func (s *Store) read(key platform.Key) (platform.Record, bool, error) {
+// readFile reads a record past the cache.
+func (s *Store) readFile(key platform.Key) (platform.Record, bool, error) {
 	r := platform.Record{Key: key}
 	var created, modified int64
 	var tags []byte
@@ -143,13 +145,20 @@ func (s *Store) Commit(ctx context.Context, tx platform.Tx) error {
 	if err := store.CheckTx(tx); err != nil {
 		return err
 	}
-	c := &commit{tx: tx}
+	c := &commit{tx: tx, keys: store.KeysOf(tx), cache: s.cache}
 	if err := c.encode(); err != nil {
 		return s.db.Fault(err)
 	}
-	return s.db.Write(ctx, c.apply, func() {
-		s.index.Apply(store.ChangesOf(tx)...)
-		s.watchers.Publish(store.KeysOf(tx))
+	return s.db.Write(ctx, c.apply, func(committed bool) {
+		if committed {
+			s.index.Apply(store.ChangesOf(tx)...)
+		}
+		if c.begun {
+			s.cache.end(c.keys)
+		}
+		if committed {
+			s.watchers.Publish(c.keys)
+		}
 	})
 }
 

@@ -173,6 +173,39 @@ func testConcurrentCAS(t *testing.T, s platform.Store) {
 	}
 }
 
+// testReadsGoForward: nobody reads a record and then an earlier state of it, and what is committed is what is read.
+func testReadsGoForward(t *testing.T, s platform.Store) {
+	const last = 300
+	var committed atomic.Int64 // the revision that every read from now on must at least see
+	together(t, 5, func(worker int) error {
+		if worker == 0 {
+			for i := range int64(last) {
+				r := record("a")
+				r.Revision, r.Doc = i, strconv.AppendInt(nil, i+1, 10)
+				if err := s.Commit(context.Background(), put(r)); err != nil {
+					return err
+				}
+				committed.Store(i + 1)
+			}
+			return nil
+		}
+		for seen := int64(0); seen < last; {
+			least := max(seen, committed.Load())
+			r, err := s.Get(context.Background(), record("a").Key)
+			if least == 0 && platform.Is(err, platform.NotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if seen = r.Revision; seen < least || string(r.Doc) != strconv.FormatInt(seen, 10) {
+				return fmt.Errorf("revision %d with document %s is read after revision %d was there", seen, r.Doc, least)
+			}
+		}
+		return nil
+	})
+}
+
 func testConcurrentCreate(t *testing.T, s platform.Store) {
 	for round := range 20 {
 		var won atomic.Int64

@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) platform.Store) {
 		"Atomicity":        testAtomicity,
 		"ConcurrentCAS":    testConcurrentCAS,
 		"ConcurrentCreate": testConcurrentCreate,
+		"ReadsGoForward":   testReadsGoForward,
 		"Neighbours":       testNeighbours,
 		"LedgerUnique":     testLedgerUnique,
 		"LedgerOrder":      testLedgerOrder,
