@@ -11,7 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/stint-ml/stint/platform"
 )
@@ -21,6 +23,14 @@ import (
 //
 //go:embed builtin.json
 var builtin []byte
+
+// builtinLines reads the built-in table once: every job that waits has its image looked up again and again.
+var builtinLines = sync.OnceValues(func() (lines []Line, err error) {
+	if err = json.Unmarshal(builtin, &lines); err != nil {
+		err = platform.Errorf(platform.Internal, "", "built-in runtimes: %w", err)
+	}
+	return lines, err
+})
 
 // Line is one line of the table.
 type Line struct {
@@ -51,10 +61,11 @@ func (t *Table) List() ([]Line, error) {
 	if err != nil {
 		return nil, err
 	}
-	var lines []Line
-	if err := json.Unmarshal(builtin, &lines); err != nil {
-		return nil, platform.Errorf(platform.Internal, "", "built-in runtimes: %w", err)
+	known, err := builtinLines()
+	if err != nil {
+		return nil, err
 	}
+	lines := slices.Clone(known) // what the lines hold in common is only read
 	for i := range lines {
 		if lines[i].Pins != "" {
 			lines[i].Interpreter = filepath.Join(t.dir, lines[i].Name, "bin", "python")
