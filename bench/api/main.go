@@ -34,7 +34,7 @@ func main() {
 	flag.StringVar(&o.moto, "moto", "", "Python environment with moto")
 	flag.IntVar(&o.jobs, "jobs", 100_000, "`JOBS` to create")
 	flag.IntVar(&o.clients, "clients", 16, "`CLIENTS` at once")
-	flag.DurationVar(&o.each, "each", 40*time.Second, "how long to describe, and to ask for each list; what a server does now and then should fall into it")
+	flag.DurationVar(&o.each, "each", 60*time.Second, "how long to describe, and to ask for each list; what a server does now and then should fall into it")
 	flag.DurationVar(&o.peerFor, "peer-for", 90*time.Second, "how long the peer may take to create as many jobs as it can")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -98,6 +98,12 @@ func measureStint(ctx context.Context, o options, home string, report *rig.Repor
 	if err := p.list(ctx); err != nil {
 		return nil, err
 	}
+	fmt.Printf("==> idle for %v, with all jobs queued\n", p.each)
+	used, err := rig.CPUDuring(ctx, stint.PID, p.each)
+	if err != nil {
+		return nil, err
+	}
+	report.Row(fmt.Sprintf("idle server with %d queued jobs, processor time", p.figures.jobs()), "", fmt.Sprintf("%.1f %% of a core", 100*used.Seconds()/p.each.Seconds()), "", nil)
 	memory, err := rig.MemoryOf(stint.PID)
 	if err != nil {
 		return nil, err

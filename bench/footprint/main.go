@@ -75,14 +75,7 @@ func idle(ctx context.Context, o options, stint *rig.Server, report *rig.Report)
 	if err := rig.Sleep(ctx, 10*time.Second); err != nil { // what starting left to do
 		return err
 	}
-	before, err := rig.CPU(stint.PID)
-	if err != nil {
-		return err
-	}
-	if err := rig.Sleep(ctx, o.idle); err != nil {
-		return err
-	}
-	after, err := rig.CPU(stint.PID)
+	used, err := rig.CPUDuring(ctx, stint.PID, o.idle)
 	if err != nil {
 		return err
 	}
@@ -92,11 +85,14 @@ func idle(ctx context.Context, o options, stint *rig.Server, report *rig.Report)
 	}
 	held := memory.Resident <= residentTarget
 	report.Row("idle server, resident", "≤ 120 MB", fmt.Sprintf("%d MiB, of which %d MiB its own", memory.Resident>>20, memory.Anonymous>>20), "", &held)
-	share := (after - before).Seconds() / o.idle.Seconds()
-	held = share <= idleTarget
-	report.Row(fmt.Sprintf("idle server, processor time in %v", o.idle), "not measurable (≤ 0.5 % of a core)", fmt.Sprintf("%.2f s, %.2f %%", (after-before).Seconds(), 100*share), "", &held)
-	report.Details["idle"] = map[string]any{"resident_bytes": memory.Resident, "anonymous_bytes": memory.Anonymous, "processor_seconds": (after - before).Seconds()}
+	held = used.Seconds() <= idleTarget*o.idle.Seconds()
+	report.Row(fmt.Sprintf("idle server, processor time in %v", o.idle), "not measurable (≤ 0.5 % of a core)", share(used, o.idle), "", &held)
+	report.Details["idle"] = map[string]any{"resident_bytes": memory.Resident, "anonymous_bytes": memory.Anonymous, "processor_seconds": used.Seconds()}
 	return nil
+}
+
+func share(used, of time.Duration) string {
+	return fmt.Sprintf("%.2f s, %.2f %% of a core", used.Seconds(), 100*used.Seconds()/of.Seconds())
 }
 
 // queue compares the server before and after many jobs came that cannot start yet. The garbage of answering the calls is not
@@ -144,6 +140,11 @@ func queue(ctx context.Context, o options, stint *rig.Server, report *rig.Report
 	held := each <= jobTarget && live <= jobTarget
 	report.Row(fmt.Sprintf("%d queued jobs, memory of each", o.jobs), "≤ a few KB", fmt.Sprintf("%d B resident, %d B live", each, live), "", &held)
 	report.Row(fmt.Sprintf("server with %d queued jobs, resident", o.jobs), "", fmt.Sprintf("%d MiB; %d MiB before any call", after.resident>>20, fresh.Resident>>20), "", nil)
+	used, err := rig.CPUDuring(ctx, stint.PID, o.idle)
+	if err != nil {
+		return err
+	}
+	report.Row(fmt.Sprintf("with %d queued jobs, processor time in %v", o.jobs, o.idle), "", share(used, o.idle), "", nil)
 	report.Note("resident and live memory once the garbage collector has run %d times after the calls; before, as many jobs came and went", rounds)
 	report.Details["queue"] = map[string]any{"fresh_resident_bytes": fresh.Resident, "before": before.details(), "after": after.details()}
 	return nil

@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strconv"
@@ -31,6 +32,19 @@ func CPU(pid int) (time.Duration, error) {
 		ticks += n
 	}
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
+}
+
+// CPUDuring waits, and gives the processor time that a process has used meanwhile.
+func CPUDuring(ctx context.Context, pid int, d time.Duration) (time.Duration, error) {
+	before, err := CPU(pid)
+	if err != nil {
+		return 0, err
+	}
+	if err := Sleep(ctx, d); err != nil {
+		return 0, err
+	}
+	after, err := CPU(pid)
+	return after - before, err
 }
 
 // Memory is what a process keeps in memory, in bytes.
