@@ -169,6 +169,8 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 	if err := a.layOut(); err != nil {
 		return a.outcomeOf(work, err)
 	}
+	drop := a.takeBallast()
+	defer drop()
 	// 3. Fetch the inputs and the source.
 	if err := a.fetch(work); err != nil {
 		return a.outcomeOf(work, err)
@@ -182,6 +184,7 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 	// 5 and 6. Ship its log until it has ended.
 	log := a.ship(life, process)
 	why := a.watch(work, life, process)
+	drop()
 	tail := log.wait()
 	if life.Err() != nil {
 		return platform.Outcome{}
