@@ -35,25 +35,17 @@ func TestGoSDK(t *testing.T) {
 
 // goTraining is create → wait → log → delete.
 func goTraining(t *testing.T, cfg aws.Config) {
-	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
-	if _, err := objects.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
-		t.Fatal(err)
-	}
-	_, err := objects.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("in/data"), Body: strings.NewReader("from Go")})
-	if err != nil {
-		t.Fatal(err)
-	}
+	goUpload(t, cfg)
 	sm := sagemaker.NewFromConfig(cfg)
 	in := request("from-go", "cat /opt/ml/input/data/train/data; echo weights > /opt/ml/model/w", input("train", "s3://"+bucket+"/in/"))
 	created, err := sm.CreateTrainingJob(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	which := &sagemaker.DescribeTrainingJobInput{TrainingJobName: in.TrainingJobName}
 	wait := sagemaker.NewTrainingJobCompletedOrStoppedWaiter(sm, func(o *sagemaker.TrainingJobCompletedOrStoppedWaiterOptions) {
 		o.MinDelay, o.MaxDelay = 50*time.Millisecond, 200*time.Millisecond
 	})
-	d, err := wait.WaitForOutput(t.Context(), which, 30*time.Second)
+	d, err := wait.WaitForOutput(t.Context(), &sagemaker.DescribeTrainingJobInput{TrainingJobName: in.TrainingJobName}, 30*time.Second)
 	if err != nil || d.TrainingJobStatus != completed || *d.TrainingJobArn != *created.TrainingJobArn {
 		t.Fatalf("%+v: %v", d, err)
 	}
@@ -70,10 +62,28 @@ func goTraining(t *testing.T, cfg aws.Config) {
 	if err != nil || len(found.Events) != 1 || *found.Events[0].Message != "from Go" {
 		t.Fatalf("%+v: %v", found, err)
 	}
+	goRefusals(t, sm, in)
+}
+
+func goUpload(t *testing.T, cfg aws.Config) {
+	t.Helper()
+	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true })
+	if _, err := objects.CreateBucket(t.Context(), &s3.CreateBucketInput{Bucket: aws.String(bucket)}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := objects.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String("in/data"), Body: strings.NewReader("from Go")})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// goRefusals deletes a job and does what is refused.
+func goRefusals(t *testing.T, sm *sagemaker.Client, in *sagemaker.CreateTrainingJobInput) {
+	t.Helper()
 	if _, err := sm.DeleteTrainingJob(t.Context(), &sagemaker.DeleteTrainingJobInput{TrainingJobName: in.TrainingJobName}); err != nil {
 		t.Fatal(err)
 	}
-	_, err = sm.DescribeTrainingJob(t.Context(), which)
+	_, err := sm.DescribeTrainingJob(t.Context(), &sagemaker.DescribeTrainingJobInput{TrainingJobName: in.TrainingJobName})
 	wantCode(t, err, "ResourceNotFound")
 	_, err = sm.CreateTrainingJob(t.Context(), request("-bad", "true"))
 	wantCode(t, err, "ValidationException")
