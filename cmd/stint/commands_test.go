@@ -158,6 +158,22 @@ func TestFollowLogsToTheEnd(t *testing.T) {
 	}
 }
 
+// TestLongTail asks for more lines than one call gives.
+func TestLongTail(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.create("talker")
+	var lines []string
+	for i := range 10_500 {
+		lines = append(lines, fmt.Sprintf("line %d", i))
+	}
+	b.write("talker", 0, lines...)
+	_, out, _ := b.run("logs", "talker", "--tail", "10200")
+	if want := strings.Join(lines[300:], "\n") + "\n"; out != want {
+		t.Errorf("%d lines, from %.20q", strings.Count(out, "\n"), out)
+	}
+}
+
 func TestStopWaits(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -156,7 +155,7 @@ func untar(t *testing.T, in io.Reader) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{}
+	var files []string
 	archive := tar.NewReader(unzipped)
 	for {
 		member, err := archive.Next()
@@ -170,13 +169,10 @@ func untar(t *testing.T, in io.Reader) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		files[member.Name] = fmt.Sprintf("  %s %o %s\n", member.Name, member.Mode, content)
+		files = append(files, fmt.Sprintf("  %s %o %s\n", member.Name, member.Mode, content))
 	}
-	var text strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		text.WriteString(files[name])
-	}
-	return text.String()
+	slices.Sort(files)
+	return strings.Join(files, "")
 }
 
 func TestUploadRefusals(t *testing.T) {
@@ -350,9 +346,11 @@ func TestServerAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	var away atomic.Bool
+	var turnedAway atomic.Int64
 	pass := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if away.Load() {
+			turnedAway.Add(1)
 			panic(http.ErrAbortHandler)
 		}
 		pass.ServeHTTP(w, r)
@@ -363,6 +361,7 @@ func TestServerAway(t *testing.T) {
 	b.says("Starting")
 	away.Store(true)
 	b.says("The server does not answer")
+	eventually(t, "several more looks", func() bool { return turnedAway.Load() > 3 })
 	b.change("patient", b.enter(platform.JobDownloading))
 	away.Store(false)
 	b.says("Downloading")
