@@ -175,9 +175,9 @@ func testConcurrentCAS(t *testing.T, s platform.Store) {
 
 // testReadsGoForward: nobody reads a record and then an earlier state of it, and what is committed is what is read.
 func testReadsGoForward(t *testing.T, s platform.Store) {
-	const last = 300
+	const last = 100
 	var committed atomic.Int64 // the revision that every read from now on must at least see
-	together(t, 5, func(worker int) error {
+	together(t, 3, func(worker int) error {
 		if worker == 0 {
 			for i := range int64(last) {
 				r := record("a")
