@@ -81,7 +81,7 @@ var moments = []moment{
 		return j
 	}},
 	{"uploading", "Starting Downloading Training Uploading", true, func(t *testing.T, s *server, change ...func(*sagemaker.CreateTrainingJobInput)) *job {
-		j := s.job(t, "uploading", "head -c 200000000 /dev/urandom > /opt/ml/model/m", change...)
+		j := s.job(t, "uploading", "head -c 80000000 /dev/urandom > /opt/ml/model/m", change...)
 		j.reach(t, types.SecondaryStatusUploading)
 		return j
 	}},
@@ -194,7 +194,7 @@ func TestAgentKilledAndTriedAgain(t *testing.T) {
 				t.Errorf("billed %d s, described %d s", bill.BillableSeconds, *d.BillableTimeInSeconds)
 			}
 			if m.name == "uploading" {
-				if got := len(j.model(t)["m"]); got != 200_000_000 {
+				if got := len(j.model(t)["m"]); got != 80_000_000 {
 					t.Errorf("the model has %d bytes", got)
 				}
 			}

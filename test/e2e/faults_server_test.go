@@ -195,7 +195,7 @@ func TestServerKilledWhileUploading(t *testing.T) {
 	t.Parallel()
 	s := start(t, roomy...)
 	s.makeBucket(t)
-	j := s.job(t, "uploading", "head -c 200000000 /dev/urandom > /opt/ml/model/m && sha256sum < /opt/ml/model/m")
+	j := s.job(t, "uploading", "head -c 120000000 /dev/urandom > /opt/ml/model/m && sha256sum < /opt/ml/model/m")
 	j.reach(t, types.SecondaryStatusUploading)
 	s.kill(t)
 	s.agentSays(t, "the control plane is away")
