@@ -72,28 +72,9 @@ func run(ctx context.Context, jobs int, untuned bool) error {
 		return err
 	}
 	defer cluster.stop()
-	var ours, theirs sample
-	progress := rig.NewProgress("%d jobs of each, in turn", jobs)
-	for i := range jobs + 1 {
-		a, err := stintJob(ctx, stint, fmt.Sprintf("latency-%d", i))
-		if err != nil {
-			return err
-		}
-		if err := rig.Sleep(ctx, pause); err != nil {
-			return err
-		}
-		b, err := cluster.job(ctx, i)
-		if err != nil {
-			return err
-		}
-		if err := rig.Sleep(ctx, pause); err != nil {
-			return err
-		}
-		if i > 0 { // the first of each only warms up
-			ours.add(a)
-			theirs.add(b)
-		}
-		progress.At(i, jobs)
+	ours, theirs, err := inTurn(ctx, stint, cluster, jobs)
+	if err != nil {
+		return err
 	}
 	held := ours.fromAnswer.Percentile(50) <= medianTarget && ours.fromAnswer.Percentile(99) <= tailTarget
 	report.Row("answered → user's process runs", "p50 ≤ 100 ms, p99 ≤ 300 ms", ours.fromAnswer.Percentiles50And99(), theirs.fromAnswer.Percentiles50And99(), &held)
@@ -108,6 +89,33 @@ func run(ctx context.Context, jobs int, untuned bool) error {
 	report.Details["stint"] = map[string]any{"from_answer": ours.fromAnswer.Summary(), "from_call": ours.fromCall.Summary(), "answer": ours.answer.Summary()}
 	report.Details["slurm"] = map[string]any{"from_answer": theirs.fromAnswer.Summary(), "from_call": theirs.fromCall.Summary(), "answer": theirs.answer.Summary()}
 	return report.Finish()
+}
+
+// inTurn gives each its jobs, one after the other.
+func inTurn(ctx context.Context, stint *rig.Server, cluster *slurm, jobs int) (ours, theirs sample, err error) {
+	progress := rig.NewProgress("%d jobs of each, in turn", jobs)
+	for i := range jobs + 1 {
+		a, err := stintJob(ctx, stint, fmt.Sprintf("latency-%d", i))
+		if err != nil {
+			return ours, theirs, err
+		}
+		if err := rig.Sleep(ctx, pause); err != nil {
+			return ours, theirs, err
+		}
+		b, err := cluster.job(ctx, i)
+		if err != nil {
+			return ours, theirs, err
+		}
+		if err := rig.Sleep(ctx, pause); err != nil {
+			return ours, theirs, err
+		}
+		if i > 0 { // the first of each only warms up
+			ours.add(a)
+			theirs.add(b)
+		}
+		progress.At(i, jobs)
+	}
+	return ours, theirs, nil
 }
 
 // stintJob runs one job and waits until it is over.

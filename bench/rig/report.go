@@ -50,7 +50,7 @@ func NewReport(benchmark, work string) (*Report, error) {
 	if err := unix.Sysinfo(&info); err != nil {
 		return nil, err
 	}
-	r.Machine.MemoryGiB = int((uint64(info.Totalram)*uint64(info.Unit) + 1<<29) >> 30)
+	r.Machine.MemoryGiB = int((info.Totalram*uint64(info.Unit) + 1<<29) >> 30)
 	var err error
 	r.Machine.SyncMedianMs, err = syncSpeed(work)
 	return r, err
