@@ -20,6 +20,7 @@ import pytest
 import sagemaker
 from sagemaker.estimator import Estimator
 from sagemaker.inputs import TrainingInput
+from sagemaker.pytorch import PyTorch
 from sagemaker.sklearn import SKLearn
 from sagemaker.xgboost import XGBoost
 
@@ -110,10 +111,8 @@ class Server:
 
     def said(self, name, line):
         """Waits until a running job has logged a line."""
-        deadline = time.monotonic() + LIMIT
-        while line not in self.lines(name):
-            assert time.monotonic() < deadline, f"{name} never said {line!r}, but {self.lines(name)}"
-            time.sleep(0.2)
+        self.until(name, lambda job: line in self.lines(name) or job["TrainingJobStatus"] != "InProgress")
+        assert line in self.lines(name)
 
     def object(self, uri):
         bucket, key = uri.removeprefix("s3://").split("/", 1)
@@ -265,6 +264,23 @@ def command(session, data, started):
     return estimator
 
 
+@pytest.fixture(scope="session")
+def spread(session, started):
+    """A PyTorch script under torchrun."""
+    estimator = PyTorch(
+        entry_point=str(CODE / "spread.py"),
+        role=os.environ["SAGEMAKER_ROLE"],
+        framework_version="1.13.1",
+        py_version="py39",
+        distribution={"torch_distributed": {"enabled": True}},  # for which the SDK insists on a GPU
+        hyperparameters={"epochs": 2},
+        instance_count=1,
+        instance_type="ml.g4dn.xlarge",
+    )
+    estimator.fit(wait=False)
+    return estimator
+
+
 @pytest.fixture(scope="session", autouse=True)
-def all_begun(iris, waiting, timed, boosted, command):
+def all_begun(iris, waiting, timed, boosted, command, spread):
     """Every job is begun before the first test looks at one."""

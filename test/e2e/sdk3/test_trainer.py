@@ -141,7 +141,8 @@ def test_stop_lets_the_script_save(begun, server):
     job = begun["waiting"]._latest_training_job
     deadline = time.monotonic() + LIMIT
     while "working" not in server.lines(job.training_job_name):
-        assert time.monotonic() < deadline, server.lines(job.training_job_name)
+        job.refresh()
+        assert job.training_job_status == "InProgress" and time.monotonic() < deadline, server.lines(job.training_job_name)
         time.sleep(0.2)
     job.stop()
     job.wait(poll=1, timeout=LIMIT)
