@@ -43,6 +43,16 @@ func (c Catalog) Lookup(t InstanceType) (Instance, error) {
 	return Instance{}, Errorf(Invalid, string(t), "instance type %s is not in the catalogue; of its family there are %s", t, strings.Join(near, ", "))
 }
 
+// Types are the catalogue's instance types in the order of their names.
+func (c Catalog) Types() []string {
+	types := make([]string, 0, len(c))
+	for t := range c {
+		types = append(types, string(t))
+	}
+	sort.Strings(types)
+	return types
+}
+
 // Capacity is an amount of machine.
 type Capacity struct {
 	MilliCPU    int64 // thousandths of a core

@@ -137,6 +137,9 @@ var scalars = map[shapes.Kind]string{
 	shapes.KindDouble: "float64", shapes.KindBoolean: "bool", shapes.KindTimestamp: "shapes.Timestamp", shapes.KindBlob: "[]uint8",
 }
 
+// openEnums are checked elsewhere, so their descriptors list no values.
+var openEnums = []string{"sagemaker.TrainingInstanceType"}
+
 func (m *matcher) match(where string, shape *shapes.Shape, goType reflect.Type) {
 	switch shape.Kind {
 	case shapes.KindStructure, shapes.KindUnion:
@@ -152,7 +155,9 @@ func (m *matcher) match(where string, shape *shapes.Shape, goType reflect.Type) 
 		}
 		m.match(where+"{}", shape.Elem, goType.Elem())
 	default:
-		if name := goType.String(); name != scalars[shape.Kind] && (len(shape.Enum) == 0 || goType.Kind() != reflect.String) {
+		name := goType.String()
+		enum := goType.Kind() == reflect.String && shape.Kind == shapes.KindString && (len(shape.Enum) > 0) != slices.Contains(openEnums, name)
+		if name != scalars[shape.Kind] && !enum {
 			m.t.Errorf("%s: kind %d is a %s", where, shape.Kind, name)
 		}
 	}

@@ -2,9 +2,11 @@ package sagemaker
 
 import (
 	"context"
+	"strings"
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
@@ -16,7 +18,7 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 	if err := checkRequest(in); err != nil {
 		return nil, err
 	}
-	instance, err := s.catalog.Lookup(platform.InstanceType(*in.ResourceConfig.InstanceType))
+	instance, err := s.instance(string(*in.ResourceConfig.InstanceType))
 	if err != nil {
 		return nil, err
 	}
@@ -48,6 +50,18 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 		return nil, err
 	}
 	return &sagemaker.CreateTrainingJobResponse{TrainingJobArn: ptr(string(arn))}, nil
+}
+
+// instance finds a type in this installation's catalogue; the refusal is the service model's, with our list.
+func (s *service) instance(name string) (platform.Instance, error) {
+	i, err := s.catalog.Lookup(platform.InstanceType(name))
+	if err == nil {
+		return i, nil
+	}
+	return i, &shapes.ValidationError{Violations: []shapes.Violation{{
+		Path: "resourceConfig.instanceType", Value: name,
+		Constraint: "Member must satisfy enum value set: [" + strings.Join(s.catalog.Types(), ", ") + "]",
+	}}}
 }
 
 // read finds a job by its name.

@@ -219,7 +219,7 @@ func (e *emitter) writeConstraints(out *strings.Builder, shape *modelShape) erro
 	if shape.Sensitive {
 		out.WriteString(", Sensitive: true")
 	}
-	if len(shape.Enum) > 0 {
+	if len(shape.Enum) > 0 && !shape.Open {
 		fmt.Fprintf(out, ", Enum: %#v", shape.Enum)
 	}
 	return nil

@@ -47,6 +47,13 @@ func generate(botocore, operationsFile, out string) error {
 		if err != nil {
 			return err
 		}
+		for _, name := range wanted.open[service] {
+			shape := model.Shapes[name]
+			if shape == nil || len(shape.Enum) == 0 {
+				return fmt.Errorf("%s: %s is to be open and is no enum", service, name)
+			}
+			shape.Open = true
+		}
 		selected, err := selectShapes(model, wanted.operations[service])
 		if err != nil {
 			return fmt.Errorf("%s: %w", service, err)

@@ -56,6 +56,7 @@ type modelShape struct {
 	Max       json.Number `json:"max"`
 	Pattern   string      `json:"pattern"`
 	Enum      []string    `json:"enum"`
+	Open      bool        `json:"-"` // other values than Enum's are legal here
 	Union     bool        `json:"union"`
 	Sensitive bool        `json:"sensitive"`
 	Flattened bool        `json:"flattened"`

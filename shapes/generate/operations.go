@@ -13,6 +13,7 @@ import (
 type wantedOperations struct {
 	version    string              // of botocore
 	operations map[string][]string // by service, sorted
+	open       map[string][]string // by service: enums whose legal values an installation knows, not the model
 }
 
 func readOperations(path string) (*wantedOperations, error) {
@@ -20,12 +21,14 @@ func readOperations(path string) (*wantedOperations, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := &wantedOperations{operations: map[string][]string{}}
+	wanted := &wantedOperations{operations: map[string][]string{}, open: map[string][]string{}}
 	for i, line := range strings.Split(string(content), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		fields := strings.Fields(line)
 		switch {
 		case len(fields) == 0:
+		case len(fields) == 3 && fields[2] == "open":
+			wanted.open[fields[0]] = append(wanted.open[fields[0]], fields[1])
 		case len(fields) != 2:
 			return nil, fmt.Errorf("%s:%d: want \"service Operation\", got %q", path, i+1, line)
 		case fields[0] == "botocore":
