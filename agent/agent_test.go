@@ -408,16 +408,21 @@ func TestUserOwnsWhatItGets(t *testing.T) {
 
 func TestInterpreterOutOfReachIsNamed(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, "")
 	closed := filepath.Join(t.TempDir(), "closed")
 	if err := os.Mkdir(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	program := filepath.Join(closed, "program")
+	program, link := filepath.Join(closed, "program"), filepath.Join(closed, "link")
 	if err := os.WriteFile(program, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	b.spec.AlgorithmSpecification.ContainerEntrypoint = []string{program}
-	b.cfg.User = &agent.User{UID: 234567, GID: 234567}
-	wantKind(t, b.run(t), platform.ClientError, "234567", closed)
+	if err := os.Symlink("/bin/sh", link); err != nil { // as a virtual environment leads to its Python
+		t.Fatal(err)
+	}
+	for _, path := range []string{program, link} {
+		b := newBench(t, "")
+		b.spec.AlgorithmSpecification.ContainerEntrypoint = []string{path}
+		b.cfg.User = &agent.User{UID: 234567, GID: 234567}
+		wantKind(t, b.run(t), platform.ClientError, "234567", closed)
+	}
 }

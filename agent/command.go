@@ -132,24 +132,32 @@ func (a *agent) startError(c command, err error) error {
 	return clientError(c.path, "the training command %s cannot be started: %w", strings.Join(c.args, " "), err)
 }
 
-// barrier finds the first folder on the way to path that the user's process may not enter.
+// barrier finds the outermost folder that the user's process may not enter, on the way to path or to what it leads to.
 func (a *agent) barrier(path string) string {
 	if a.User == nil {
 		return ""
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if found := a.closedAbove(path); found != "" {
+		return found
 	}
-	barrier := ""
+	real, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return ""
+	}
+	return a.closedAbove(real)
+}
+
+func (a *agent) closedAbove(path string) string {
+	closed := ""
 	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
 		info, err := os.Stat(dir)
 		if err == nil && info.Mode()&0o001 == 0 {
 			if st, ok := info.Sys().(*syscall.Stat_t); !ok || int(st.Uid) != a.User.UID {
-				barrier = dir
+				closed = dir
 			}
 		}
 		if dir == "/" {
-			return barrier
+			return closed
 		}
 	}
 }
