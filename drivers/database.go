@@ -5,14 +5,15 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"modernc.org/sqlite"
 
@@ -294,19 +295,29 @@ func (s *statements) close() {
 	s.prepared.Range(func(_, p any) bool { _ = p.(*sql.Stmt).Close(); return true })
 }
 
+// lockPatience is how long a lock may outlive the process that took it.
+const lockPatience = 2 * time.Second
+
 // lockFile takes path+".lock" for this process. The file stays when it is released: to delete it could let two in.
 func lockFile(path string) (*os.File, error) {
 	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, platform.Errorf(platform.Unavailable, path, "cannot open the database %s: %w", path, err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder, _ := io.ReadAll(io.LimitReader(f, 20))
+	for giveUp := time.Now().Add(lockPatience); ; time.Sleep(lockPatience / 100) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		pid := lockedBy(f)
+		// A process that was killed may hold the lock a moment longer, through a child that it was about to start.
+		if errors.Is(err, syscall.EWOULDBLOCK) && gone(pid) && time.Now().Before(giveUp) {
+			continue
+		}
 		_ = f.Close()
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, platform.Errorf(platform.Unavailable, path, "cannot lock the database %s: %w", path, err)
 		}
-		pid := strings.TrimSpace(string(holder))
 		return nil, platform.Errorf(platform.InUse, path, "the database %s is in use by process %s; stop it, or choose another data folder", path, pid)
 	}
 	// The number is for people only, so a full disk does not keep the server from starting.
@@ -314,4 +325,17 @@ func lockFile(path string) (*os.File, error) {
 		_, _ = fmt.Fprintln(f, os.Getpid())
 	}
 	return f, nil
+}
+
+// lockedBy reads the number of the process that took a lock.
+func lockedBy(f *os.File) string {
+	pid := make([]byte, 20)
+	n, _ := f.ReadAt(pid, 0) // an empty file names nobody
+	return strings.TrimSpace(string(pid[:n]))
+}
+
+// gone reports whether there is no process with a number any more.
+func gone(pid string) bool {
+	n, err := strconv.Atoi(pid)
+	return err == nil && errors.Is(syscall.Kill(n, 0), syscall.ESRCH)
 }
