@@ -1,0 +1,128 @@
+package control_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stint-ml/stint/control"
+	"github.com/stint-ml/stint/sim"
+)
+
+// open starts a loop whose calls arrive in the channel; answer says what each returns.
+func open(t *testing.T, answer func(name string, call int) (time.Duration, error)) (*control.Loop, *sim.Clock, <-chan string) {
+	t.Helper()
+	clock := sim.NewClock(time.Unix(1e9, 0))
+	calls := make(chan string, 100)
+	count := map[string]int{}
+	l := &control.Loop{Name: "test", Clock: clock, Log: slog.New(slog.DiscardHandler)}
+	l.Reconcile = func(_ context.Context, name string) (time.Duration, error) {
+		count[name]++
+		again, err := answer(name, count[name])
+		calls <- name
+		return again, err
+	}
+	t.Cleanup(l.Stop)
+	return l, clock, calls
+}
+
+// next waits for a call, advancing the clock until it comes.
+func next(t *testing.T, clock *sim.Clock, step time.Duration, calls <-chan string) string {
+	t.Helper()
+	for deadline := time.After(10 * time.Second); ; {
+		select {
+		case name := <-calls:
+			return name
+		case <-deadline:
+			t.Fatal("no call came")
+		case <-time.After(time.Millisecond):
+			clock.Advance(step)
+		}
+	}
+}
+
+func TestWhatWaitsIsCalledOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	l, clock, calls := open(t, func(string, int) (time.Duration, error) { return 0, nil })
+	for _, name := range []string{"a", "b", "a", "c", "b"} {
+		l.Enqueue(name)
+	}
+	l.Start()
+	l.Start() // again: nothing
+	for _, want := range []string{"a", "b", "c"} {
+		if got := next(t, clock, 0, calls); got != want {
+			t.Fatalf("%s was called, want %s", got, want)
+		}
+	}
+	l.Enqueue("d") // had a or b been called twice, it would come before d
+	if got := next(t, clock, 0, calls); got != "d" {
+		t.Errorf("%s was called, want d", got)
+	}
+}
+
+func TestFailuresAreTriedAgainLaterAndLater(t *testing.T) {
+	t.Parallel()
+	var at []time.Time
+	var clock *sim.Clock
+	l, c, calls := open(t, func(_ string, call int) (time.Duration, error) {
+		at = append(at, clock.Now())
+		if call < 5 {
+			return 0, errors.New("not yet")
+		}
+		return 0, nil
+	})
+	clock = c
+	l.Start()
+	l.Enqueue("a")
+	for range 5 {
+		next(t, clock, 10*time.Millisecond, calls)
+	}
+	l.Stop()
+	for i := 2; i < len(at); i++ {
+		if first, second := at[i-1].Sub(at[i-2]), at[i].Sub(at[i-1]); second <= first {
+			t.Errorf("wait %d took %v after %v", i, second, first)
+		}
+	}
+}
+
+func TestANameIsCalledAgainWhenItsTimeHasCome(t *testing.T) {
+	t.Parallel()
+	l, clock, calls := open(t, func(_ string, call int) (time.Duration, error) {
+		if call == 1 {
+			return time.Hour, nil
+		}
+		return 0, nil
+	})
+	start := clock.Now()
+	l.Start()
+	l.Enqueue("a")
+	next(t, clock, 0, calls)
+	next(t, clock, 10*time.Minute, calls)
+	if passed := clock.Now().Sub(start); passed < time.Hour {
+		t.Errorf("called again after %v", passed)
+	}
+}
+
+func TestStopWaitsForTheCallInFlight(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var left bool
+	l, _, _ := open(t, func(string, int) (time.Duration, error) {
+		close(entered)
+		<-leave
+		left = true
+		return 0, nil
+	})
+	l.Stop() // before Start: nothing to wait for
+	l.Start()
+	l.Enqueue("a")
+	<-entered
+	go close(leave)
+	l.Stop()
+	if !left {
+		t.Error("Stop came back before the call had")
+	}
+	l.Stop()
+}
