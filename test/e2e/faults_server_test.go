@@ -53,18 +53,22 @@ func (s *server) agentSays(t *testing.T, words string) {
 // fileHolds waits until one of the files in the server's folder holds something.
 func (s *server) fileHolds(t *testing.T, pattern, words string) {
 	t.Helper()
-	eventually(t, 30*time.Second, fmt.Sprintf("%q in %s", words, pattern), func() bool {
-		files, err := filepath.Glob(filepath.Join(s.home, pattern))
-		if err != nil {
-			t.Fatal(err)
+	eventually(t, 30*time.Second, fmt.Sprintf("%q in %s", words, pattern), func() bool { return s.holds(t, pattern, words) })
+}
+
+// holds tells whether one of the files in the server's folder holds something now.
+func (s *server) holds(t *testing.T, pattern, words string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(s.home, pattern))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && bytes.Contains(text, []byte(words)) {
+			return true
 		}
-		for _, file := range files {
-			if text, err := os.ReadFile(file); err == nil && bytes.Contains(text, []byte(words)) {
-				return true
-			}
-		}
-		return false
-	})
+	}
+	return false
 }
 
 // noise is bytes that cannot be compressed, and their SHA-256.
