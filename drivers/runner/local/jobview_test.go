@@ -112,6 +112,22 @@ func TestReveal(t *testing.T) {
 	}
 }
 
+// What is to be shown may be a link whose target is as hidden as the link.
+func TestShowALinkToWhatIsHiddenToo(t *testing.T) {
+	t.Parallel()
+	real, data := t.TempDir(), t.TempDir() // both below /tmp, which is private to each job
+	must(t, os.WriteFile(filepath.Join(real, "file"), []byte("behind a link\n"), 0o644))
+	link := filepath.Join(data, "runtimes")
+	must(t, os.Symlink(real, link))
+	dir := filepath.Join(data, "agents")
+	cfg := config(dir)
+	cfg.Hide, cfg.Show = []string{data}, []string{link}
+	text, _ := run(t, open(t, cfg), dir, "job", "cat "+link+"/file")
+	if text != "behind a link" {
+		t.Errorf("the job printed %q", text)
+	}
+}
+
 func TestMemoryLimit(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -173,11 +173,10 @@ func (v *view) show(path string) error {
 	if !covered {
 		return nil
 	}
-	relative := strings.TrimPrefix(strings.TrimPrefix(path, s.path), "/")
-	if relative == "" {
+	if path == s.path {
 		return fmt.Errorf("%s is private to each job; it cannot be shown as a whole", path)
 	}
-	original, err := openPath(int(s.original.Fd()), relative)
+	original, err := v.original(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -190,6 +189,21 @@ func (v *view) show(path string) error {
 	}
 	v.shown = append(v.shown, path)
 	return nil
+}
+
+// original opens what is at a covered path, past the screens, also where it is a link to another covered place.
+func (v *view) original(path string) (*os.File, error) {
+	for range longestChain {
+		target, err := os.Readlink(v.outside(path))
+		if err != nil { // not a link, or nothing there, which opening it tells
+			return openPath(unix.AT_FDCWD, v.outside(path))
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = filepath.Clean(target)
+	}
+	return nil, &os.PathError{Op: "open", Path: path, Err: unix.ELOOP}
 }
 
 // restore mounts an original on its place.
