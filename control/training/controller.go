@@ -17,8 +17,9 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
-// resync is how often everything is looked at again, whatever was or was not noticed.
-const resync = 30 * time.Second
+// resync is how often everything is looked at again, whatever was or was not noticed. Stores merge notices and do not lose
+// them, and ended agents are heard of, so it is the net below the net; with 100,000 waiting jobs a look takes ten seconds of a core.
+const resync = 5 * time.Minute
 
 // stopGrace is the time that AWS gives a job to end.
 const stopGrace platform.Seconds = 120
