@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -37,7 +38,7 @@ func main() {
 	flag.DurationVar(&o.each, "each", 35*time.Second, "how long to describe, and to ask for each list; what a server does now and then should fall into it")
 	flag.DurationVar(&o.peerFor, "peer-for", 60*time.Second, "how long the peer may take to create as many jobs as it can")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "api:", err)
@@ -89,7 +90,7 @@ func measureStint(ctx context.Context, o options, home string, report *rig.Repor
 		return nil, err
 	}
 	p := &phases{options: o, caller: caller, site: stint.Site, pid: stint.PID, within: time.Hour}
-	if err := p.create(); err != nil {
+	if err := p.create(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.describe(ctx); err != nil {

@@ -54,8 +54,8 @@ func measureMoto(ctx context.Context, o options, work string, report *rig.Report
 	}
 	o.each /= 3 // it does nothing now and then
 	p := &phases{options: o, caller: caller, site: site, pid: server.Process.Pid, within: o.peerFor}
-	for _, phase := range []func() error{p.create, func() error { return p.describe(ctx) }, func() error { return p.list(ctx) }} {
-		if err := phase(); err != nil {
+	for _, phase := range []func(context.Context) error{p.create, p.describe, p.list} {
+		if err := phase(ctx); err != nil {
 			return nil, fmt.Errorf("moto: %w: %s", err, &output)
 		}
 	}

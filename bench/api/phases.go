@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -79,10 +78,10 @@ func (p *phases) metered(what string, do func() (rig.Work, error)) (rig.Work, er
 	return w, err
 }
 
-func (p *phases) create() (err error) {
+func (p *phases) create(ctx context.Context) (err error) {
 	progress := rig.NewProgress("CreateTrainingJob: %d jobs by %d clients, %v at most", p.options.jobs, p.clients, p.within)
 	p.figures.create, err = p.metered("create", func() (rig.Work, error) {
-		return rig.Clients(p.clients, p.options.jobs, p.within, func(_, number int) error {
+		return rig.Clients(ctx, p.clients, p.options.jobs, p.within, func(_, number int) error {
 			call, err := p.caller.Sign("CreateTrainingJob", rig.ShellJob(p.site, p.name(number), "true"))
 			if err != nil {
 				return err
@@ -125,7 +124,7 @@ func (p *phases) describe(ctx context.Context) error {
 		return err
 	}
 	p.figures.describe, err = p.metered("describe", func() (rig.Work, error) {
-		return rig.Clients(p.clients, math.MaxInt, p.each, func(client, number int) error {
+		return rig.Clients(ctx, p.clients, math.MaxInt, p.each, func(client, number int) error {
 			return p.caller.Send(calls[client*describedByEach+number%describedByEach], nil)
 		})
 	})
@@ -144,7 +143,7 @@ func (p *phases) list(ctx context.Context) error {
 	} {
 		rig.NewProgress("ListTrainingJobs %s: %v by one client", l.what, p.each)
 		work, err := p.metered("list "+l.what, func() (rig.Work, error) {
-			return rig.Clients(1, math.MaxInt, p.each, func(int, int) error {
+			return rig.Clients(ctx, 1, math.MaxInt, p.each, func(int, int) error {
 				in := &sagemaker.ListTrainingJobsRequest{NameContains: &l.name, StatusEquals: &l.status, MaxResults: new(int32(100))}
 				call, err := p.caller.Sign("ListTrainingJobs", in)
 				if err != nil {
@@ -155,7 +154,7 @@ func (p *phases) list(ctx context.Context) error {
 				if got := len(out.TrainingJobSummaries); err == nil && got != l.want && p.exact() {
 					err = fmt.Errorf("%d jobs instead of %d", got, l.want)
 				}
-				return errors.Join(err, ctx.Err())
+				return err
 			})
 		})
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -37,7 +38,7 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", 2000, "`JOBS` to queue")
 	flag.IntVar(&o.lines, "lines", 3_000_000, "`LINES` that the talkative job prints")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "footprint:", err)
@@ -111,7 +112,7 @@ func queue(ctx context.Context, o options, stint *rig.Server, report *rig.Report
 		return err
 	}
 	create := func(prefix string) error {
-		_, err := rig.Clients(4, o.jobs, time.Hour, func(_, number int) error {
+		_, err := rig.Clients(ctx, 4, o.jobs, time.Hour, func(_, number int) error {
 			return stint.Client.CreateTrainingJob(ctx, rig.ShellJob(stint.Site, fmt.Sprintf("%s-%d", prefix, number), "true"))
 		})
 		return err
@@ -120,7 +121,7 @@ func queue(ctx context.Context, o options, stint *rig.Server, report *rig.Report
 	if err := create("first"); err != nil {
 		return err
 	}
-	if _, err := rig.Clients(4, o.jobs, time.Hour, func(_, number int) error { return remove(ctx, stint, fmt.Sprintf("first-%d", number)) }); err != nil {
+	if _, err := rig.Clients(ctx, 4, o.jobs, time.Hour, func(_, number int) error { return remove(ctx, stint, fmt.Sprintf("first-%d", number)) }); err != nil {
 		return err
 	}
 	before, err := settled(ctx, stint)
@@ -174,13 +175,14 @@ func talk(ctx context.Context, o options, stint *rig.Server, report *rig.Report)
 	if err != nil {
 		return err
 	}
+	ended := time.Now() // the server takes an agent's reports in order: whoever sees the end can see every line
 	var began time.Time
 	for _, t := range job.SecondaryStatusTransitions {
 		if *t.Status == sagemaker.SecondaryStatusTraining {
 			began = t.StartTime.Time
 		}
 	}
-	took := job.TrainingEndTime.Sub(began)
+	took := ended.Sub(began)
 	progress := rig.NewProgress("reading every line")
 	readBegan, next := time.Now(), 1
 	err = stint.LogOf(ctx, name, func(message string, _ time.Time) error {
@@ -200,7 +202,7 @@ func talk(ctx context.Context, o options, stint *rig.Server, report *rig.Report)
 		whole = fmt.Sprintf("only %d there in order (%v)", next-1, err)
 	}
 	report.Row(fmt.Sprintf("log of one job, %d lines of 52 bytes", o.lines), "≥ 50,000 lines/s, none lost or reordered", fmt.Sprintf("%.0f lines/s; %s", rate, whole), "", &held)
-	report.Note("lines/s from the start of the user's process until the job was reported as ended, which is after its last line was stored; GetLogEvents then read them at %.0f lines/s", float64(next-1)/time.Since(readBegan).Seconds())
+	report.Note("lines/s from the start of the user's process until the job was seen to have ended, which is after its last line was stored; GetLogEvents then read them at %.0f lines/s", float64(next-1)/time.Since(readBegan).Seconds())
 	report.Details["log"] = map[string]any{"seconds": took.Seconds(), "read_seconds": time.Since(readBegan).Seconds()}
 	return nil
 }

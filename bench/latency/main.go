@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -43,7 +44,7 @@ func main() {
 	jobs := flag.Int("jobs", 200, "`JOBS` of each")
 	untuned := flag.Bool("slurm-defaults", false, "leave Slurm's batch_sched_delay at 3 s instead of 0")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *jobs, *untuned); err != nil {
 		fmt.Fprintln(os.Stderr, "latency:", err)

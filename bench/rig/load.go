@@ -2,6 +2,7 @@ package rig
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -90,9 +91,9 @@ type Work struct {
 // Rate is pieces of work a second.
 func (w Work) Rate() float64 { return float64(len(w.Took)) / w.Wall.Seconds() }
 
-// Clients lets n clients take the numbers from 0 to below limit, one each time, until all are taken, the time is up, or one
-// fails.
-func Clients(n, limit int, within time.Duration, do func(client, number int) error) (Work, error) {
+// Clients lets n clients take the numbers from 0 to below limit, one each time, until all are taken, the time is up, one fails, or
+// the run is broken off.
+func Clients(ctx context.Context, n, limit int, within time.Duration, do func(client, number int) error) (Work, error) {
 	var next atomic.Int64
 	var failed atomic.Pointer[error]
 	took := make([]Durations, n)
@@ -100,7 +101,7 @@ func Clients(n, limit int, within time.Duration, do func(client, number int) err
 	var all sync.WaitGroup
 	for client := range n {
 		all.Go(func() {
-			for failed.Load() == nil && time.Since(began) < within {
+			for failed.Load() == nil && ctx.Err() == nil && time.Since(began) < within {
 				number := int(next.Add(1) - 1)
 				if number >= limit {
 					return
@@ -122,5 +123,5 @@ func Clients(n, limit int, within time.Duration, do func(client, number int) err
 	if err := failed.Load(); err != nil {
 		return w, *err
 	}
-	return w, nil
+	return w, context.Cause(ctx)
 }
