@@ -24,8 +24,11 @@ const resync = 5 * time.Minute
 // stopGrace is the time that AWS gives a job to end.
 const stopGrace platform.Seconds = 120
 
-// scheduleName is the loop's name for "look at the queue"; no job can be called so.
-const scheduleName = "(schedule)"
+// The loop's names for "look at the queue" and "look at everything"; no job can be called so.
+const (
+	scheduleName = "(schedule)"
+	resyncName   = "(resync)"
+)
 
 // Config is what a Controller works with.
 type Config struct {
@@ -61,7 +64,7 @@ type Controller struct {
 func New(cfg Config) *Controller {
 	cfg.StopGrace = cmp.Or(cfg.StopGrace, stopGrace)
 	c := &Controller{Config: cfg, delivery: map[platform.AgentID]*delivery{}}
-	c.view.open = map[string]platform.Capacity{}
+	c.view = view{open: map[string]platform.Capacity{}, seen: map[string]int64{}}
 	c.loop = control.Loop{Name: "training", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
 	return c
 }
@@ -105,7 +108,8 @@ func (c *Controller) Drain(ctx context.Context) error {
 	return err
 }
 
-// Resync enqueues every job that has not ended and the owner of every agent that the runner still knows.
+// Resync enqueues every job that has not ended, but for those that wait and are as they were last seen, and the owner of
+// every agent that the runner still knows. It belongs to the loop's goroutine, or comes before Start.
 func (c *Controller) Resync(ctx context.Context) error {
 	q := platform.Query{
 		Kind:   platform.KindTrainingJob,
@@ -117,12 +121,15 @@ func (c *Controller) Resync(ctx context.Context) error {
 			return err
 		}
 		for _, r := range page.Records {
-			c.loop.Enqueue(r.Name)
+			if c.view.seen[r.Name] != r.Revision {
+				c.loop.Enqueue(r.Name)
+			}
 		}
 		if q.Token = page.Next; q.Token == "" {
 			break
 		}
 	}
+	c.loop.Enqueue(scheduleName)
 	agents, err := c.Runner.List(ctx)
 	if err != nil {
 		return err
@@ -149,9 +156,7 @@ func (c *Controller) followAgents(ctx context.Context) {
 			}
 			c.loop.Enqueue(c.ownerOf(ctx, id))
 		case <-due:
-			if err := c.Resync(ctx); err != nil && ctx.Err() == nil {
-				c.Log.Warn("resync of training jobs failed; will try again", "error", err)
-			}
+			c.loop.Enqueue(resyncName)
 			due, stop = c.Clock.After(resync)
 		}
 	}
@@ -183,13 +188,14 @@ func (c *Controller) agent(ctx context.Context, id platform.AgentID) (platform.A
 	return platform.AgentStatus{}, platform.Errorf(platform.NotFound, string(id), "the runner does not know agent %s", id)
 }
 
-// read finds a job by its name.
-func (c *Controller) read(ctx context.Context, name string) (*platform.TrainingJob, error) {
+// read finds a job by its name, and the revision it is at.
+func (c *Controller) read(ctx context.Context, name string) (*platform.TrainingJob, int64, error) {
 	rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return platform.ReadTrainingJob(rec)
+	job, err := platform.ReadTrainingJob(rec)
+	return job, rec.Revision, err
 }
 
 // change reads a job, lets f alter it, and commits it together with the rest of the Tx that f returns. When somebody else

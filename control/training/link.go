@@ -33,7 +33,7 @@ func (c *Controller) bearer(ctx context.Context, token string) (*platform.Traini
 	if err != nil {
 		return nil, nil, err
 	}
-	job, err := c.read(ctx, claim.Owner.Name)
+	job, _, err := c.read(ctx, claim.Owner.Name)
 	if platform.Is(err, platform.NotFound) || claim.Owner.Kind != platform.KindTrainingJob {
 		return nil, nil, denied
 	}
@@ -96,7 +96,7 @@ func (c *Controller) Deliver(ctx context.Context, token string, reports []platfo
 // take makes the reports of an attempt durable: first logs and metrics, which know themselves what they have already, then
 // in one transaction whatever changes the job. A crash in between makes the agent deliver again, and nothing is doubled.
 func (c *Controller) take(ctx context.Context, name string, number int, reports []platform.Report) (platform.Ack, error) {
-	job, err := c.read(ctx, name)
+	job, _, err := c.read(ctx, name)
 	if err != nil {
 		return platform.Ack{}, err
 	}

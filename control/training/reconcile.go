@@ -9,12 +9,15 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
-// Reconcile brings one job forward, or for the schedule's own name looks at the queue.
+// Reconcile brings one job forward, or for the loop's own names looks at the queue or at everything.
 func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration, error) {
-	if name == scheduleName {
+	switch name {
+	case scheduleName:
 		return 0, c.schedule(ctx)
+	case resyncName:
+		return 0, c.Resync(ctx)
 	}
-	job, err := c.read(ctx, name)
+	job, revision, err := c.read(ctx, name)
 	if platform.Is(err, platform.NotFound) {
 		c.view.gone(name)
 		return 0, c.removeAgents(ctx, name, nil)
@@ -38,7 +41,7 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 		return 0, err
 	}
 	// 4. Anything else waits for room.
-	c.view.wait(place(job))
+	c.view.wait(place(job), revision)
 	c.loop.Enqueue(scheduleName)
 	return 0, nil
 }

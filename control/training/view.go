@@ -13,6 +13,7 @@ import (
 type view struct {
 	open  map[string]platform.Capacity
 	queue []waiting
+	seen  map[string]int64 // of those in the queue: the revision they were reconciled at
 }
 
 // waiting is a job that has no open attempt.
@@ -33,8 +34,9 @@ func (v *view) hold(w waiting, c platform.Capacity) {
 }
 
 // wait notes that a job is in the queue.
-func (v *view) wait(w waiting) {
+func (v *view) wait(w waiting, revision int64) {
 	delete(v.open, w.name)
+	v.seen[w.name] = revision
 	if at, found := slices.BinarySearchFunc(v.queue, w, byArrival); !found {
 		v.queue = slices.Insert(v.queue, at, w)
 	}
@@ -47,6 +49,7 @@ func (v *view) forget(w waiting) {
 }
 
 func (v *view) leaveQueue(w waiting) {
+	delete(v.seen, w.name)
 	if at, found := slices.BinarySearchFunc(v.queue, w, byArrival); found {
 		v.queue = slices.Delete(v.queue, at, at+1)
 	}
@@ -55,6 +58,7 @@ func (v *view) leaveQueue(w waiting) {
 // gone notes that a job's record was deleted; when it was created is not known any more.
 func (v *view) gone(name string) {
 	delete(v.open, name)
+	delete(v.seen, name)
 	v.queue = slices.DeleteFunc(v.queue, func(w waiting) bool { return w.name == name })
 }
 
