@@ -1,6 +1,7 @@
 // Package awsjson speaks the AWS JSON 1.0 and 1.1 protocols: every call is a
 // POST to "/" that names its operation in X-Amz-Target and carries one JSON
-// object. It knows no operation and no shape; those come in as values.
+// object. It knows no operation and no shape: which object may follow is the
+// reader's business (shapes.DecodeJSON), and answers come in as values.
 //
 // The two versions differ in their content type only; an answer repeats the
 // version of the request. Both are described in the Smithy documentation,
@@ -10,7 +11,6 @@ package awsjson
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
 	"strconv"
@@ -39,66 +39,6 @@ func Target(r *http.Request) (prefix, operation string, ok bool) {
 		return "", "", false
 	}
 	return target[0][:dot], target[0][dot+1:], true
-}
-
-// Decode reads a request body into the struct that in points to. An empty body
-// means {}; unknown members are ignored, as AWS ignores them. Every error is a
-// *wire.Error with the code SerializationException, which is what AWS answers
-// before it validates anything.
-func Decode(body []byte, in any) error {
-	trimmed := bytes.TrimLeft(body, " \t\r\n")
-	if len(trimmed) == 0 {
-		return nil
-	}
-	if trimmed[0] != '{' {
-		return serialization("Start of structure or map not found where expected: the request body must be a JSON object.")
-	}
-	err := json.Unmarshal(body, in)
-	if err == nil {
-		return nil
-	}
-	var wrongType *json.UnmarshalTypeError
-	var syntax *json.SyntaxError
-	switch {
-	case errors.As(err, &wrongType):
-		return serialization(wrongTypeMessage(wrongType))
-	case errors.As(err, &syntax):
-		return serialization("The request body is not valid JSON: " + syntax.Error() + " at byte " + strconv.FormatInt(syntax.Offset, 10) + ".")
-	default:
-		// A member's own decoder, a timestamp's for example, found fault.
-		return serialization(err.Error())
-	}
-}
-
-// wrongTypeMessage says what AWS says, and adds the member's path.
-func wrongTypeMessage(e *json.UnmarshalTypeError) string {
-	kind, _, _ := strings.Cut(e.Value, " ") // "number 1e999" holds the value too
-	got := map[string]string{"string": "STRING_VALUE", "number": "NUMBER_VALUE", "bool": "BOOLEAN_VALUE", "array": "Start of list", "object": "Start of structure or map"}[kind]
-	if kind == "array" || kind == "object" {
-		return got + " found where not expected. Member: '" + e.Field + "'"
-	}
-	return got + " can not be converted to " + targetName(e) + ". Member: '" + e.Field + "'"
-}
-
-func targetName(e *json.UnmarshalTypeError) string {
-	switch kind := e.Type.Kind().String(); {
-	case strings.HasPrefix(kind, "int"):
-		return "an Integer"
-	case strings.HasPrefix(kind, "float"):
-		return "a Float"
-	case kind == "bool":
-		return "a Boolean"
-	case kind == "string":
-		return "a String"
-	case kind == "slice":
-		return "a List"
-	default:
-		return "a Structure or Map"
-	}
-}
-
-func serialization(message string) *wire.Error {
-	return &wire.Error{Status: http.StatusBadRequest, Code: "SerializationException", Message: message, Fault: wire.Sender}
 }
 
 // encoders keeps buffers between answers; maxKept bounds what one large answer

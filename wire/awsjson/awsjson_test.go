@@ -2,7 +2,6 @@ package awsjson_test
 
 import (
 	"encoding/json"
-	"errors"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -45,57 +44,6 @@ func TestTarget(t *testing.T) {
 	twice.Header.Add("X-Amz-Target", "C.D")
 	if _, _, ok := awsjson.Target(twice); ok {
 		t.Error("two targets were accepted")
-	}
-}
-
-type input struct {
-	Name   *string                 `json:"Name"`
-	Count  *int32                  `json:"Count"`
-	Rate   *float64                `json:"Rate"`
-	Spot   *bool                   `json:"Spot"`
-	Tags   []struct{ Key *string } `json:"Tags"`
-	Params map[string]string       `json:"Params"`
-}
-
-func TestDecode(t *testing.T) {
-	t.Parallel()
-	for body, want := range map[string]string{
-		``:                           ``,
-		" \r\n\t":                    ``,
-		`{}`:                         ``,
-		`{"Unknown":[1,{"a":null}]}`: ``,
-		`{"Name":"n","Count":3,"Rate":0.5,"Spot":true,"Tags":[{"Key":"k"}],"Params":{"a":"b"}}`: ``,
-		`{"Name":null}`:                ``,
-		`[]`:                           `Start of structure or map not found where expected: the request body must be a JSON object.`,
-		`null`:                         `Start of structure or map not found where expected: the request body must be a JSON object.`,
-		`"x"`:                          `Start of structure or map not found where expected: the request body must be a JSON object.`,
-		`{"Name":3}`:                   `NUMBER_VALUE can not be converted to a String. Member: 'Name'`,
-		`{"Name":true}`:                `BOOLEAN_VALUE can not be converted to a String. Member: 'Name'`,
-		`{"Name":["a"]}`:               `Start of list found where not expected. Member: 'Name'`,
-		`{"Name":{"a":1}}`:             `Start of structure or map found where not expected. Member: 'Name'`,
-		`{"Count":"3"}`:                `STRING_VALUE can not be converted to an Integer. Member: 'Count'`,
-		`{"Count":3.5}`:                `NUMBER_VALUE can not be converted to an Integer. Member: 'Count'`,
-		`{"Count":99999999999}`:        `NUMBER_VALUE can not be converted to an Integer. Member: 'Count'`,
-		`{"Rate":"1"}`:                 `STRING_VALUE can not be converted to a Float. Member: 'Rate'`,
-		`{"Spot":"true"}`:              `STRING_VALUE can not be converted to a Boolean. Member: 'Spot'`,
-		`{"Tags":"k"}`:                 `STRING_VALUE can not be converted to a List. Member: 'Tags'`,
-		`{"Tags":[{"Key":1}]}`:         `NUMBER_VALUE can not be converted to a String. Member: 'Tags.Key'`,
-		`{"Params":"x"}`:               `STRING_VALUE can not be converted to a Structure or Map. Member: 'Params'`,
-		`{"Name":"n"`:                  `The request body is not valid JSON: unexpected end of JSON input at byte 11.`,
-		`{"Name":"n"} trailing`:        `The request body is not valid JSON: invalid character 't' after top-level value at byte 14.`,
-		"{\"Name\":\"\x00\"}":          `The request body is not valid JSON: invalid character '\x00' in string literal at byte 10.`,
-		strings.Repeat(`{"a":`, 20000): `The request body is not valid JSON: invalid character '{' exceeded max depth`,
-	} {
-		var in input
-		err := awsjson.Decode([]byte(body), &in)
-		var refused *wire.Error
-		switch {
-		case want == "" && err != nil:
-			t.Errorf("%.60s: %v", body, err)
-		case want == "":
-		case !errors.As(err, &refused) || refused.Code != "SerializationException" || refused.Status != 400 || !strings.HasPrefix(refused.Message, want):
-			t.Errorf("%.60s:\n got %v\nwant %s", body, err, want)
-		}
 	}
 }
 
