@@ -24,8 +24,11 @@ type Assignment struct {
 	Output    URI             `json:"output"`     // where model.tar.gz and output.tar.gz go: {S3OutputPath}/{job}/output
 	LogGroup  string          `json:"logGroup"`
 	LogStream string          `json:"logStream"`
-	MaxRun    Seconds         `json:"maxRunSeconds"`    // of the user's code; 0 = unbounded
+	MaxRun    Seconds         `json:"maxRunSeconds"`    // of the user's code in this attempt; 0 = unbounded
 	StopGrace Seconds         `json:"stopGraceSeconds"` // between SIGTERM and SIGKILL
+	Purchase  Purchase        `json:"purchase"`
+	// Checkpoints is nil when the job has no CheckpointConfig.
+	Checkpoints *CheckpointPlan `json:"checkpoints,omitempty"`
 }
 
 // Seconds is a duration in whole seconds, as AWS counts them.
@@ -55,6 +58,7 @@ const (
 	InternalError      OutcomeKind = "InternalServerError" // the platform failed
 	StopObeyed         OutcomeKind = "Stopped"
 	MaxRuntimeExceeded OutcomeKind = "MaxRuntimeExceeded"
+	Interrupted        OutcomeKind = "Interrupted" // the notice of an interruption was obeyed; nothing was uploaded but checkpoints
 )
 
 // Outcome is the last thing an agent reports.
@@ -74,7 +78,7 @@ type MetricValue struct {
 	At    time.Time `json:"at"`
 }
 
-// Report is one fact from an agent. Seq counts from 1 without gaps; exactly one of the pointers or slices is set.
+// Report is one fact from an agent. Seq counts from 1 without gaps; exactly one of the facts is set.
 // Agents write reports down before they send them, and send them in order until they are acknowledged.
 type Report struct {
 	Seq     int64         `json:"seq"`
@@ -84,6 +88,8 @@ type Report struct {
 	Logs    []LogEvent    `json:"logs,omitempty"`
 	Metrics []MetricValue `json:"metrics,omitempty"`
 	Outcome *Outcome      `json:"outcome,omitempty"`
+	// Checkpoint is told once its set is whole in the object store.
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
 }
 
 // Ack answers a delivery.
@@ -91,6 +97,9 @@ type Ack struct {
 	Seq  int64 `json:"seq"`  // every report up to here is durable
 	Stop bool  `json:"stop"` // the job is to stop: end the child with grace, upload what there is, report StopObeyed
 	Gone bool  `json:"gone"` // this agent is not wanted any more (its attempt was given up): end at once, upload nothing
+	// Interrupt is the notice that the agent's capacity will be taken: tell the user's code, end it in time, bring the last
+	// checkpoint home and report Interrupted before Until. It is repeated in every answer.
+	Interrupt *Interruption `json:"interrupt,omitempty"`
 }
 
 // AgentLink is the control plane as an agent sees it. token proves which agent asks; an unknown one is Denied.

@@ -18,7 +18,8 @@ type Instance struct {
 	Accelerators   int
 	AcceleratorGiB float64 // of memory, each
 	OnDemand       HourlyRate
-	PriceIsEC2     bool // no SageMaker list price is known; OnDemand is EC2's
+	PriceIsEC2     bool       // no SageMaker list price is known; OnDemand is EC2's
+	Spot           HourlyRate // zero: no spot price of its own is known
 }
 
 // Catalog is the instance types an installation knows. It is data: decisions receive it.

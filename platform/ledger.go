@@ -20,11 +20,11 @@ const (
 	LineClosed LedgerEvent = "closed"
 )
 
-// LedgerEntry is one append-only fact about a ledger line. A line is one attempt of one resource: two entries with the same
-// Line, the second carrying what it cost. They are committed in the same Tx as the change of state they belong to, so that
+// LedgerEntry is one append-only fact about a ledger line. A line is one attempt of one resource at one price: two entries with the
+// same Line, the second carrying what it cost. They are committed in the same Tx as the change of state they belong to, so that
 // ledger and history cannot disagree.
 type LedgerEntry struct {
-	Line         string       `json:"line"` // unique for all time: the AgentID of the attempt
+	Line         string       `json:"line"` // unique for all time: Attempt.Line
 	Event        LedgerEvent  `json:"event"`
 	At           time.Time    `json:"at"`
 	Resource     ARN          `json:"resource"`

@@ -3,6 +3,7 @@ package platform
 import (
 	"encoding/json"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -81,8 +82,9 @@ type TrainingStatus struct {
 	Started       time.Time         `json:"started,omitzero"` // the first attempt began to work: TrainingStartTime
 	Ended         time.Time         `json:"ended,omitzero"`   // TrainingEndTime
 	StopRequested bool              `json:"stopRequested,omitempty"`
-	Need          Capacity          `json:"need"` // of one instance, before it is clamped to the machine
-	Rate          HourlyRate        `json:"rate"` // on-demand, of one instance, as the catalogue had it when the job was created
+	WaitedOut     bool              `json:"waitedOut,omitempty"` // MaxWaitTimeInSeconds has passed: the job is stopped as if by request
+	Need          Capacity          `json:"need"`                // of one instance, before it is clamped to the machine
+	Rate          HourlyRate        `json:"rate"`                // on-demand, of one instance, as the catalogue had it when the job was created
 	Attempts      []Attempt         `json:"attempts,omitempty"`
 	Model         URI               `json:"model,omitempty"`
 	Output        URI               `json:"output,omitempty"`
@@ -106,6 +108,7 @@ type Attempt struct {
 	Runtime   Runtime   `json:"runtime"`   // as it was resolved at launch
 	Capacity  Capacity  `json:"capacity"`  // as clamped to the machine
 	Purchase  Purchase  `json:"purchase"`
+	Prices    []Price   `json:"prices,omitempty"` // what an instance-hour costs: one for an attempt on demand; a spot attempt gets another with each change
 	Launched  time.Time `json:"launched"`
 	Started   time.Time `json:"started,omitzero"` // the agent's first report: billing begins
 	Running   time.Time `json:"running,omitzero"` // the user's process started
@@ -114,6 +117,31 @@ type Attempt struct {
 	Outcome   *Outcome  `json:"outcome,omitempty"`
 	ReportSeq int64     `json:"reportSeq"` // highest report applied
 	LogStream string    `json:"logStream"`
+
+	Notice     *Interruption `json:"notice,omitempty"`     // its capacity is being taken away
+	Checkpoint *Checkpoint   `json:"checkpoint,omitempty"` // the last whole set that it brought home
+}
+
+// Price is what an instance-hour costs from a moment on. Each price has a ledger line of its own.
+type Price struct {
+	From time.Time  `json:"from,omitzero"` // zero for the first: from the attempt's first second
+	Rate HourlyRate `json:"rate"`
+}
+
+// Line names the ledger line of the attempt's n-th price, from 0. The first is named by the agent alone.
+func (a *Attempt) Line(n int) string {
+	if n == 0 {
+		return string(a.Agent)
+	}
+	return string(a.Agent) + "/" + strconv.Itoa(n+1)
+}
+
+// Kept is the working time of the attempt that is not lost when it ends without finishing: up to its last checkpoint.
+func (a *Attempt) Kept() time.Duration {
+	if a.Checkpoint == nil || a.Running.IsZero() {
+		return 0
+	}
+	return max(0, a.Checkpoint.At.Sub(a.Running))
 }
 
 // ReadTrainingJob decodes a record of KindTrainingJob.
@@ -216,6 +244,34 @@ func (j *TrainingJob) MaxRuntime() Seconds {
 	}
 	return defaultMaxRuntime
 }
+
+// IsSpot reports whether the job is managed spot training.
+func (j *TrainingJob) IsSpot() bool {
+	return j.Spec.EnableManagedSpotTraining != nil && *j.Spec.EnableManagedSpotTraining
+}
+
+// Expires is when a managed spot job has waited and run as long as it may: MaxWaitTimeInSeconds after its creation, which
+// covers all attempts. Zero for any other job.
+func (j *TrainingJob) Expires() time.Time {
+	s := j.Spec.StoppingCondition
+	if !j.IsSpot() || s == nil || s.MaxWaitTimeInSeconds == nil {
+		return time.Time{}
+	}
+	return j.Status.Created.Add(Seconds(*s.MaxWaitTimeInSeconds).Duration())
+}
+
+// Kept is the working time of ended attempts that need not be done again.
+func (s *TrainingStatus) Kept() (sum time.Duration) {
+	for i := range s.Attempts {
+		if !s.Attempts[i].Ended.IsZero() {
+			sum += s.Attempts[i].Kept()
+		}
+	}
+	return sum
+}
+
+// Ending reports whether the job is to stop, by request or because its time is over.
+func (s *TrainingStatus) Ending() bool { return s.StopRequested || s.WaitedOut }
 
 // Retries is how often a job that the platform failed is tried again.
 func (j *TrainingJob) Retries() int {

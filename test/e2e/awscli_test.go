@@ -73,6 +73,17 @@ func (c *cli) write(t *testing.T, name, content string) string {
 	return path
 }
 
+// age makes files a minute old: S3 tells times in whole seconds, and a sync takes a file written in the second of its upload for a newer one.
+func (c *cli) age(t *testing.T, names ...string) {
+	t.Helper()
+	past := time.Now().Add(-time.Minute)
+	for _, name := range names {
+		if err := os.Chtimes(filepath.Join(c.dir, name), past, past); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // stderr adds what a command complained of to its error.
 func stderr(err error) error {
 	var ended *exec.ExitError
@@ -102,6 +113,7 @@ func cliObjects(t *testing.T, aws *cli) {
 	aws.write(t, "tree/sub dir/ä.txt", "umlaut")
 	big := strings.Repeat("0123456789abcdef", 1<<20) // in parts
 	aws.write(t, "tree/big", big)
+	aws.age(t, "tree/a.txt", "tree/sub dir/ä.txt", "tree/big")
 	aws.run(t, "s3", "sync", "tree", "s3://cli-objects/tree", "--only-show-errors")
 	if again := aws.run(t, "s3", "sync", "tree", "s3://cli-objects/tree"); again != "" {
 		t.Errorf("a second sync copies again: %s", again)
