@@ -6,19 +6,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stint-ml/stint/agent"
 	"github.com/stint-ml/stint/agent/link"
+	"github.com/stint-ml/stint/api/agents"
 	"github.com/stint-ml/stint/drivers/blobs/memory"
 	"github.com/stint-ml/stint/drivers/runner/local"
 	"github.com/stint-ml/stint/platform"
@@ -115,29 +114,7 @@ func newPlant(t testing.TB) *plant {
 
 // serve opens the control plane's door, on a new port each time.
 func (p *plant) serve(t testing.TB) {
-	mux := http.NewServeMux()
-	answer := func(w http.ResponseWriter, value any, err error) {
-		if err != nil {
-			w.WriteHeader(http.StatusServiceUnavailable)
-			value = link.Refusal{Kind: platform.KindOf(err).String(), Message: err.Error()}
-		}
-		_ = json.NewEncoder(w).Encode(value)
-	}
-	token := func(r *http.Request) string { return strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ") }
-	mux.HandleFunc("POST "+link.AssignmentPath, func(w http.ResponseWriter, r *http.Request) {
-		job, err := p.Assignment(r.Context(), token(r))
-		answer(w, job, err)
-	})
-	mux.HandleFunc("POST "+link.ReportsPath, func(w http.ResponseWriter, r *http.Request) {
-		var reports []platform.Report
-		if err := json.NewDecoder(r.Body).Decode(&reports); err != nil {
-			answer(w, nil, err)
-			return
-		}
-		ack, err := p.Deliver(r.Context(), token(r), reports)
-		answer(w, ack, err)
-	})
-	p.server = httptest.NewServer(mux)
+	p.server = httptest.NewServer(agents.Handler(p, slog.New(slog.DiscardHandler)))
 	t.Cleanup(p.server.Close)
 	doc := fmt.Sprintf(`{"endpoint": %q}`, p.server.URL)
 	draft := filepath.Join(p.data, ".server.json")

@@ -1,14 +1,9 @@
 // Package link is the agent's side of its connection to the control plane over HTTP.
 //
 // The server writes its address into a file, {"endpoint": "http://127.0.0.1:9400"}; a server that comes back on another port
-// writes it anew. The protocol has two requests, both POST, both with the agent's token as "Authorization: Bearer <token>",
-// with the types of package platform as JSON:
+// writes it anew. What goes over the wire is in platform/refusal.go; the other side is api/agents.
 //
-//	/_stint/agent/assignment   no body                   → platform.Assignment
-//	/_stint/agent/reports      []platform.Report         → platform.Ack
-//
-// A refusal has a status of 400 or more and the body {"kind": "denied", "message": "…"}, where kind is the name of a
-// platform.ErrorKind. An answer without such a body did not come from a control plane (another program has the port now, a
+// An answer that is neither 200 nor a platform.Refusal did not come from a control plane (another program has the port now, a
 // proxy answered) and counts as Unavailable, as does no answer: only the control plane itself may turn an agent away.
 //
 // Nothing here retries or keeps anything; that is the agent's work.
@@ -29,20 +24,8 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
-// The paths of the protocol.
-const (
-	AssignmentPath = "/_stint/agent/assignment"
-	ReportsPath    = "/_stint/agent/reports"
-)
-
 // answerLimit bounds what is read of an answer; an assignment holds a whole request, of which AWS allows much less.
 const answerLimit = 16 << 20
-
-// Refusal is the body of an answer that says no.
-type Refusal struct {
-	Kind    string `json:"kind"` // platform.ErrorKind's name
-	Message string `json:"message"`
-}
 
 // client implements platform.AgentLink.
 type client struct {
@@ -71,7 +54,7 @@ func Dial(serverFile string) platform.AgentLink {
 // Assignment implements platform.AgentLink.
 func (c *client) Assignment(ctx context.Context, token string) (platform.Assignment, error) {
 	var a platform.Assignment
-	return a, c.call(ctx, AssignmentPath, token, nil, &a)
+	return a, c.call(ctx, platform.AgentAssignmentPath, token, nil, &a)
 }
 
 // Deliver implements platform.AgentLink.
@@ -84,7 +67,7 @@ func (c *client) Deliver(ctx context.Context, token string, reports []platform.R
 	if err != nil {
 		return ack, platform.Errorf(platform.Internal, "", "encode reports: %w", err)
 	}
-	return ack, c.call(ctx, ReportsPath, token, body, &ack)
+	return ack, c.call(ctx, platform.AgentReportsPath, token, body, &ack)
 }
 
 func (c *client) call(ctx context.Context, path, token string, body []byte, into any) error {
@@ -148,12 +131,10 @@ func (c *client) away(endpoint string, cause error) error {
 
 // refused reads a refusal.
 func (c *client) refused(endpoint string, status int, answer []byte) error {
-	var r Refusal
+	var r platform.Refusal
 	if json.Unmarshal(answer, &r) == nil {
-		for kind := platform.Internal; kind <= platform.Unavailable; kind++ {
-			if kind.String() == r.Kind {
-				return platform.Errorf(kind, endpoint, "%s", r.Message)
-			}
+		if err, ok := r.Error(endpoint); ok {
+			return err
 		}
 	}
 	return c.away(endpoint, platform.Errorf(platform.Unavailable, endpoint, "status %d, which no control plane sent", status))

@@ -1,10 +1,6 @@
 // Package agents is the HTTP side of platform.AgentLink: what agents call on the server. It is not AWS's and not signed by
-// SigV4: an agent proves itself with the token of its attempt. The other side is agent/link.
-//
-//	POST /_stint/agent/assignment            → platform.Assignment
-//	POST /_stint/agent/reports  []Report     → platform.Ack
-//
-// Authorization: Bearer <token>. An error answers {"kind": …, "message": …}.
+// SigV4: an agent proves itself with the token of its attempt. What goes over the wire is in platform/refusal.go; the other
+// side is agent/link.
 package agents
 
 import (
@@ -20,25 +16,22 @@ import (
 // maxBody bounds one delivery; agents cut theirs far below.
 const maxBody = 64 << 20
 
-// refusals maps kinds of error to HTTP statuses and the words that agent/link understands.
-var refusals = map[platform.ErrorKind]struct {
-	status int
-	kind   string
-}{
-	platform.Denied:      {http.StatusForbidden, "denied"},
-	platform.NotFound:    {http.StatusNotFound, "not found"},
-	platform.Invalid:     {http.StatusBadRequest, "invalid"},
-	platform.Unavailable: {http.StatusServiceUnavailable, "unavailable"},
+// statuses are those of the errors that a link answers on purpose; every other is a fault of ours.
+var statuses = map[platform.ErrorKind]int{
+	platform.Denied:      http.StatusForbidden,
+	platform.NotFound:    http.StatusNotFound,
+	platform.Invalid:     http.StatusBadRequest,
+	platform.Unavailable: http.StatusServiceUnavailable,
 }
 
 // Handler serves agents from the control plane.
 func Handler(link platform.AgentLink, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /_stint/agent/assignment", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST "+platform.AgentAssignmentPath, func(w http.ResponseWriter, r *http.Request) {
 		a, err := link.Assignment(r.Context(), bearer(r))
 		answer(w, log, a, err)
 	})
-	mux.HandleFunc("POST /_stint/agent/reports", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("POST "+platform.AgentReportsPath, func(w http.ResponseWriter, r *http.Request) {
 		body, err := wire.ReadBody(r, maxBody)
 		var reports []platform.Report
 		if err == nil {
@@ -62,14 +55,13 @@ func bearer(r *http.Request) string {
 func answer(w http.ResponseWriter, log *slog.Logger, value any, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	if err != nil {
-		refusal, ok := refusals[platform.KindOf(err)]
-		message := err.Error()
+		status, ok := statuses[platform.KindOf(err)]
 		if !ok {
 			log.Error("an agent's call failed", "error", err)
-			refusal.status, refusal.kind, message = http.StatusInternalServerError, "internal", "internal failure"
+			status, err = http.StatusInternalServerError, platform.Errorf(platform.Internal, "", "%w", err)
 		}
-		w.WriteHeader(refusal.status)
-		value = map[string]string{"kind": refusal.kind, "message": message}
+		w.WriteHeader(status)
+		value = platform.NewRefusal(err)
 	}
 	_ = json.NewEncoder(w).Encode(value) // an agent that has gone asks again
 }
