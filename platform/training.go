@@ -83,6 +83,8 @@ type TrainingStatus struct {
 	Ended         time.Time         `json:"ended,omitzero"`   // TrainingEndTime
 	StopRequested bool              `json:"stopRequested,omitempty"`
 	WaitedOut     bool              `json:"waitedOut,omitempty"` // MaxWaitTimeInSeconds has passed: the job is stopped as if by request
+	Fallback      bool              `json:"fallback,omitempty"`  // a managed spot job may run on demand to meet its deadline: tag stint:fallback=on-demand at creation
+	Deadline      time.Time         `json:"deadline,omitzero"`   // when a managed spot job should be done, if earlier than it Expires: tag stint:deadline at creation
 	Need          Capacity          `json:"need"`                // of one instance, before it is clamped to the machine
 	Rate          HourlyRate        `json:"rate"`                // on-demand, of one instance, as the catalogue had it when the job was created
 	Attempts      []Attempt         `json:"attempts,omitempty"`
