@@ -15,6 +15,9 @@ type AgentSpec struct {
 	Token    string
 	Host     string   // the name by which the job's processes know their machine: algo-1
 	Capacity Capacity // limits for the agent and all its children
+	// Previous is the agent of the attempt before on the same host, if there was one. Where it ran on the same machine and is
+	// not removed yet, the new agent may look at the checkpoints that it left; the job's own processes may not.
+	Previous AgentID
 }
 
 // AgentStatus is what a Runner sees of an agent.
