@@ -52,7 +52,7 @@ var TrainingTransitions = map[JobPhase][]JobPhase{
 	JobStarting:       {JobDownloading, JobTraining, JobInterrupted, JobRestarting, JobPhaseStopping, JobPhaseStopped, JobMaxWait, JobPhaseFailed},
 	JobDownloading:    {JobTraining, JobInterrupted, JobRestarting, JobPhaseStopping, JobPhaseFailed},
 	JobTraining:       {JobUploading, JobInterrupted, JobRestarting, JobPhaseStopping, JobPhaseFailed},
-	JobUploading:      {JobPhaseCompleted, JobInterrupted, JobRestarting, JobPhaseStopping, JobPhaseStopped, JobMaxRuntime, JobPhaseFailed},
+	JobUploading:      {JobPhaseCompleted, JobInterrupted, JobRestarting, JobPhaseStopping, JobPhaseStopped, JobMaxRuntime, JobMaxWait, JobPhaseFailed},
 	JobRestarting:     {JobStarting, JobPhaseStopping, JobPhaseStopped, JobMaxWait, JobPhaseFailed},
 	JobInterrupted:    {JobStarting, JobPhaseStopping, JobPhaseStopped, JobMaxWait, JobPhaseFailed},
 	JobPhaseStopping:  {JobUploading, JobPhaseStopped, JobMaxRuntime, JobMaxWait, JobPhaseCompleted, JobPhaseFailed},
@@ -111,7 +111,8 @@ type Attempt struct {
 	Capacity  Capacity  `json:"capacity"`  // as clamped to the machine
 	Purchase  Purchase  `json:"purchase"`
 	Prices    []Price   `json:"prices,omitempty"` // what an instance-hour costs: one for an attempt on demand; a spot attempt gets another with each change
-	Launched  time.Time `json:"launched"`
+	Lines     int       `json:"lines,omitempty"`  // of the prices, from the first: those whose ledger line is opened; all before the last of them are closed
+	Launched  time.Time `json:"launched"`         // later than any launch before it, whatever the clock did
 	Started   time.Time `json:"started,omitzero"` // the agent's first report: billing begins
 	Running   time.Time `json:"running,omitzero"` // the user's process started
 	Ended     time.Time `json:"ended,omitzero"`
@@ -122,6 +123,7 @@ type Attempt struct {
 
 	Notice     *Interruption `json:"notice,omitempty"`     // its capacity is being taken away
 	Checkpoint *Checkpoint   `json:"checkpoint,omitempty"` // the last whole set that it brought home
+	Every      Seconds       `json:"every,omitempty"`      // how often a checkpoint was worth its cost when it was launched
 }
 
 // Price is what an instance-hour costs from a moment on. Each price has a ledger line of its own.
@@ -272,8 +274,35 @@ func (s *TrainingStatus) Kept() (sum time.Duration) {
 	return sum
 }
 
+// Seconds is how long the job's ended attempts lasted together: TrainingTimeInSeconds. Waiting is no part of it.
+func (s *TrainingStatus) Seconds() (sum Seconds) {
+	for i := range s.Attempts {
+		sum += s.Attempts[i].Seconds
+	}
+	return sum
+}
+
 // Ending reports whether the job is to stop, by request or because its time is over.
 func (s *TrainingStatus) Ending() bool { return s.StopRequested || s.WaitedOut }
+
+// CheckpointURI is where the job's checkpoints are kept; empty when it has no CheckpointConfig.
+func (j *TrainingJob) CheckpointURI() URI {
+	if c := j.Spec.CheckpointConfig; c != nil && c.S3Uri != nil {
+		return URI(*c.S3Uri)
+	}
+	return ""
+}
+
+// defaultCheckpointPath is where user code finds and leaves checkpoints unless the request names another folder.
+const defaultCheckpointPath = "/opt/ml/checkpoints"
+
+// CheckpointPath is the folder of the job's checkpoints as its code sees it.
+func (j *TrainingJob) CheckpointPath() string {
+	if c := j.Spec.CheckpointConfig; c != nil && c.LocalPath != nil && *c.LocalPath != "" {
+		return *c.LocalPath
+	}
+	return defaultCheckpointPath
+}
 
 // Retries is how often a job that the platform failed is tried again.
 func (j *TrainingJob) Retries() int {
