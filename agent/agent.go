@@ -31,6 +31,8 @@ type Config struct {
 	Root    string // /opt/ml
 	Outside string // Root as the machine names it, for Outcome.Kept; empty: the same
 	Shim    string // path of the script-mode program, for {shim} in a runtime's entry
+	// ServeProgram is the path of the model server, for {shim} in a runtime's serve entry.
+	ServeProgram string
 
 	User   *User         // of the user's process; nil: the agent's own
 	Memory func() Memory // nil: nothing is known
@@ -60,6 +62,8 @@ type agent struct {
 	job   platform.Assignment
 	spec  sagemaker.CreateTrainingJobRequest
 	store *store
+
+	container sagemaker.ContainerDefinition // of an endpoint's instance
 }
 
 // Run does one assignment from beginning to end. The end of ctx is a request to stop in order, as Ack.Stop is. Run returns
@@ -155,7 +159,11 @@ func (a *agent) takeAssignment(work context.Context) error {
 		wait(work, a.Clock, pause)
 		pause = min(2*pause, longestPause)
 	}
-	if err := decodeSpec(a.job.Spec, &a.spec); err != nil {
+	read := func() error { return decodeSpec(a.job.Spec, &a.spec) }
+	if a.job.Kind == platform.KindEndpoint {
+		read = a.readContainer
+	}
+	if err := read(); err != nil {
 		return err
 	}
 	a.store = newStore(a.Config, a.job)
@@ -164,6 +172,9 @@ func (a *agent) takeAssignment(work context.Context) error {
 
 // perform does steps 2 to 8 and tells how it went.
 func (a *agent) perform(work, life context.Context) platform.Outcome {
+	if a.job.Kind == platform.KindEndpoint {
+		return a.serve(work, life)
+	}
 	// 2. Say so, and lay out /opt/ml.
 	a.enter(platform.PhaseDownloading, "")
 	if err := a.layOut(); err != nil {

@@ -1,7 +1,11 @@
 package platform
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
 	"time"
 
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -242,4 +246,34 @@ type Target struct {
 type Routes interface {
 	Set(endpoint string, r Route)
 	Remove(endpoint string)
+}
+
+// Invocation is one request to an endpoint, by a caller who may.
+type Invocation struct {
+	Endpoint string
+	Variant  string      // empty: by weight
+	Header   http.Header // what the container is to see
+	Body     []byte
+}
+
+// Answer is what a container answered, as soon as its header is there; the body streams and must be closed.
+type Answer struct {
+	Variant string
+	Target  Target
+	Status  int
+	Header  http.Header
+	Body    io.ReadCloser
+}
+
+// The reasons for which an invocation is not answered that are nobody's mistake.
+var (
+	ErrBusy    = errors.New("every container has as many invocations under way as it may have")
+	ErrTooLate = errors.New("the container did not answer in time")
+)
+
+// Invoker is the data plane as the API sees it. NotFound: no such endpoint or variant; Unavailable: no container can be
+// reached, with ErrBusy as cause when all have enough to do; an error with ErrTooLate or any other: the container has the
+// request and gave no answer.
+type Invoker interface {
+	Invoke(ctx context.Context, in Invocation) (*Answer, error)
 }
