@@ -50,5 +50,41 @@ type Blobs interface {
 	// Upload stores what r gives as one object, large ones as multipart; the object appears whole or not at all.
 	// A reader that also is an io.Seeker lets a failed part be sent again.
 	Upload(ctx context.Context, u URI, r io.Reader) error
+	// Compose stores the pieces, one after the other, as one object, which appears whole or not at all. An error among the
+	// pieces ends it and is returned. It fails with Conflict when a piece's origin is not the object any more that the piece
+	// names, and with NotFound when that is gone.
+	Compose(ctx context.Context, u URI, pieces iter.Seq2[Piece, error], how Composing) (BlobInfo, error)
 	Delete(ctx context.Context, u URI) error
 }
+
+// MinPiece is how many bytes every piece of a composed object must have, but the last.
+const MinPiece = 5 << 20
+
+// Piece is a stretch of an object to be composed: either bytes at hand, or a stretch of an object that the store has, which
+// then does not pass through the caller.
+type Piece struct {
+	ID   string // pieces with equal IDs hold equal bytes; empty: nothing is known of that
+	Data []byte // unchanged until Sent is called
+	Sent func() // called once, from anywhere, when Data is not needed any more, whatever became of it; may be nil
+
+	From           BlobInfo // when Data is nil; an empty ETag takes the object as it is
+	Offset, Length int64    // of From
+}
+
+// Composing says how an object is composed.
+type Composing struct {
+	New bool // AlreadyExists, and nothing is changed, when there is such an object
+	// Begun, if set, lets a call go on where one for the same object broke off with Unavailable: parts that it recognises by
+	// their place and ID are not sent again. The caller keeps what it points to between the calls, and on disk if it wants;
+	// it begins empty, and is empty again after any other end. Nothing is remembered of an object in a single piece.
+	Begun *Begun
+}
+
+// Begun is an upload that broke off.
+type Begun struct {
+	Upload string              `json:"upload,omitempty"`
+	Parts  map[int32]BegunPart `json:"parts,omitempty"`
+}
+
+// BegunPart is a part that the store has.
+type BegunPart struct{ ID, ETag, Checksum string }

@@ -8,21 +8,42 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
-// Agent is a simulated agent: it goes through its plan by the clock, writes down what it has to report, and delivers it when
-// the server is there.
+// finalSync is how long a simulated agent needs, of the time that a notice leaves, to end the user's code and bring its last
+// checkpoint home.
+const finalSync = 10 * time.Second
+
+// Agent is a simulated agent: it asks what it is to do, goes through its plan by the clock, writes down what it has to
+// report, and delivers it when the server is there.
 type Agent struct {
 	Began   time.Time
 	Dead    bool              // its process has ended
 	Journal []platform.Report // all it ever wrote down
 	Outcome *platform.Outcome // what it reported, if it came so far
 
-	world *Training
-	spec  platform.AgentSpec
-	plan  Plan
-	acked int64
-	phase int // of its plan
-	stops bool
+	world      *Training
+	spec       platform.AgentSpec
+	plan       Plan
+	assignment *platform.Assignment // nil until the server has given it
+	acked      int64
+	stage      stage
+	entered    time.Time     // the stage
+	restored   time.Duration // of the work, from checkpoints
+	generation int64
+	interrupt  *platform.Interruption
+	stops      bool
+	overran    bool // the user's code ran as long as it might
 }
+
+// stage is where a simulated agent stands.
+type stage int
+
+const (
+	waking stage = iota
+	downloading
+	working
+	uploading
+	over
+)
 
 // write puts a report into the journal.
 func (a *Agent) write(r platform.Report) {
@@ -31,37 +52,125 @@ func (a *Agent) write(r platform.Report) {
 }
 
 // work does what is due by now.
-func (a *Agent) work() {
-	passed := a.world.Clock.Now().Sub(a.Began)
-	due := []time.Duration{0, a.plan.Download, a.plan.Download + a.plan.Train, a.plan.Download + a.plan.Train + a.plan.Upload}
-	for a.Outcome == nil && a.phase < len(due) && (passed >= due[a.phase] || a.stops && a.phase > 0) {
-		a.advance()
-		a.phase++
+func (a *Agent) work(ctx context.Context) {
+	if a.assignment == nil {
+		if !a.world.ServerUp {
+			return
+		}
+		task, err := a.world.Controller.Assignment(ctx, a.spec.Token)
+		if err != nil {
+			return
+		}
+		a.assignment = &task
 	}
-	if a.Outcome == nil && a.phase == 2 {
-		a.write(platform.Report{Logs: []platform.LogEvent{{Timestamp: a.world.Clock.Now(), Message: fmt.Sprintf("line %d", len(a.Journal)+1)}}})
+	if a.interrupt != nil && !a.stops && !a.plan.Deaf && a.yield() {
+		return
+	}
+	for a.stage < over && a.due() {
+		a.advance()
+	}
+	if a.stage != working {
+		return
+	}
+	a.write(platform.Report{Logs: []platform.LogEvent{{Timestamp: a.world.Clock.Now(), Message: fmt.Sprintf("line %d", len(a.Journal)+1)}}})
+	if c := a.plan.Checkpoint; c > 0 && a.Done() >= a.world.Saved[a.spec.Owner.Name]+c {
+		a.save()
 	}
 }
 
-// advance enters the next phase of the plan.
+// inStage is how long the agent has been where it is.
+func (a *Agent) inStage() time.Duration { return a.world.Clock.Now().Sub(a.entered) }
+
+// Done is how much of the job's work is done, as its code sees it.
+func (a *Agent) Done() time.Duration {
+	if a.stage != working {
+		return a.restored
+	}
+	return min(a.plan.Train, a.restored+a.inStage())
+}
+
+// due tells whether the present stage is over.
+func (a *Agent) due() bool {
+	switch a.stage {
+	case waking:
+		return true
+	case downloading:
+		return a.stops || a.inStage() >= a.plan.Download
+	case working:
+		return a.stops || a.Done() >= a.plan.Train || a.assignment.MaxRun > 0 && a.inStage() >= a.assignment.MaxRun.Duration()
+	default:
+		return a.inStage() >= a.plan.Upload
+	}
+}
+
+// advance enters the next stage of the plan.
 func (a *Agent) advance() {
-	switch a.phase {
-	case 0:
+	switch a.stage {
+	case waking:
 		a.write(platform.Report{Phase: platform.PhaseDownloading})
-	case 1:
+	case downloading:
+		a.restored = a.world.Saved[a.spec.Owner.Name]
 		a.write(platform.Report{Phase: platform.PhaseTraining})
-	case 2:
+	case working:
+		a.overran = a.Done() < a.plan.Train
+		a.restored = a.Done()
 		a.write(platform.Report{Phase: platform.PhaseUploading})
 	default:
-		a.Outcome = &platform.Outcome{Kind: platform.Succeeded, Model: "s3://bucket/out/model.tar.gz"}
-		switch {
-		case a.stops:
-			a.Outcome.Kind = platform.StopObeyed
-		case a.plan.Fails:
-			a.Outcome = &platform.Outcome{Kind: platform.AlgorithmError, ExitCode: 1, Reason: "AlgorithmError: , exit code: 1"}
-		}
-		a.write(platform.Report{Outcome: a.Outcome})
+		a.conclude()
 	}
+	a.stage++
+	a.entered = a.world.Clock.Now()
+}
+
+// conclude reports how it ended.
+func (a *Agent) conclude() {
+	switch {
+	case a.stops:
+		a.Outcome = &platform.Outcome{Kind: platform.StopObeyed}
+	case a.overran:
+		a.Outcome = &platform.Outcome{Kind: platform.MaxRuntimeExceeded}
+	case a.plan.Fails:
+		a.Outcome = &platform.Outcome{Kind: platform.AlgorithmError, ExitCode: 1, Reason: "AlgorithmError: , exit code: 1"}
+	default:
+		a.Outcome = &platform.Outcome{Kind: platform.Succeeded, Model: "s3://bucket/out/model.tar.gz"}
+	}
+	a.write(platform.Report{Outcome: a.Outcome})
+}
+
+// save brings a checkpoint of the present state home. What another agent of the job has saved since is not undone.
+func (a *Agent) save() {
+	job := a.spec.Owner.Name
+	if a.Done() <= a.world.Saved[job] {
+		return
+	}
+	a.world.Saved[job] = a.Done()
+	a.generation++
+	a.write(platform.Report{Checkpoint: &platform.Checkpoint{Generation: a.generation, At: a.world.Clock.Now(), Files: 1, Bytes: 1 << 20, Shipped: 1 << 20}})
+}
+
+// yield gives the capacity back: user code that keeps checkpoints has saved its state, and the last one is brought home. It
+// takes a moment, in which the user's code may still end by itself; a model that is being uploaded is not thrown away while
+// there is time.
+func (a *Agent) yield() bool {
+	now := a.world.Clock.Now()
+	if a.stage == uploading && now.Add(finalSync).Before(a.interrupt.Until) {
+		return false
+	}
+	if a.stage == working {
+		if a.Done() >= a.plan.Train {
+			return false
+		}
+		if now.Before(a.interrupt.At.Add(min(finalSync, a.interrupt.Until.Sub(a.interrupt.At)/2))) {
+			return true
+		}
+		if a.plan.Checkpoint > 0 {
+			a.save()
+		}
+	}
+	a.Outcome = &platform.Outcome{Kind: platform.Interrupted, Reason: a.interrupt.Reason}
+	a.write(platform.Report{Outcome: a.Outcome})
+	a.stage = over
+	return true
 }
 
 // deliver sends what is not acknowledged, and ends the process when nothing is left to do.
@@ -75,7 +184,10 @@ func (a *Agent) deliver(ctx context.Context) {
 	}
 	a.acked = max(a.acked, ack.Seq)
 	a.stops = a.stops || ack.Stop
-	if ack.Gone || a.Outcome != nil && a.acked == int64(len(a.Journal)) {
+	if ack.Interrupt != nil {
+		a.interrupt = ack.Interrupt
+	}
+	if ack.Gone || a.stage == over && a.acked == int64(len(a.Journal)) {
 		a.end("exit code 0")
 	}
 }

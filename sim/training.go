@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -19,10 +20,21 @@ import (
 // Chance gives a number from 0 to n−1. A seeded source makes a world that can be run again.
 type Chance func(n int) int
 
-// Plan is how one attempt of a simulated job goes when nothing disturbs it.
+// Plan is how a simulated job goes when nothing disturbs it.
 type Plan struct {
-	Download, Train, Upload time.Duration
-	Fails                   bool // the user's code ends with exit code 1
+	Download, Train, Upload time.Duration // Train is the whole work; an attempt that finds a checkpoint does the rest
+	Checkpoint              time.Duration // of work between two checkpoints; 0: none are made
+	Fails                   bool          // the user's code ends with exit code 1
+	Deaf                    bool          // interruptions are not obeyed
+}
+
+// Config is what a world is made of.
+type Config struct {
+	Clock   *Clock            // nil: a new one
+	Machine platform.Capacity // zero: without bounds
+	Plan    func(job string) Plan
+	Market  platform.Market  // nil: there is no spot capacity
+	Notice  platform.Seconds // of an interruption; 0 is the controller's own
 }
 
 // Training is a world of training jobs: the real controller over a memory store, with simulated agents on a fake machine.
@@ -33,23 +45,32 @@ type Training struct {
 	Telemetry  *telemetry.Telemetry
 	Controller *training.Controller
 	Agents     map[platform.AgentID]*Agent
+	Saved      map[string]time.Duration // of each job's work, what its last checkpoint holds
 	ServerUp   bool
 	StartFault func() error // asked before each start of an agent; nil: none fail
-	plan       func(job string) Plan
+	config     Config
 	site       platform.Site
 	key        control.TokenKey
 }
 
-// NewTraining makes an empty world on a machine of the given size. plan tells how each attempt of a job will go.
-func NewTraining(machine platform.Capacity, plan func(job string) Plan) *Training {
+// everything is a machine without bounds.
+var everything = platform.Capacity{MilliCPU: 1 << 40, MemoryBytes: 1 << 60, GPUs: 1 << 20}
+
+// NewTraining makes an empty world.
+func NewTraining(cfg Config) *Training {
+	if cfg.Clock == nil {
+		cfg.Clock = NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	}
+	if cfg.Machine == (platform.Capacity{}) {
+		cfg.Machine = everything
+	}
 	w := &Training{
-		Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), Store: &FaultyStore{Store: storage.New()},
-		Agents: map[platform.AgentID]*Agent{}, plan: plan,
-		site: platform.Site{Partition: "aws", Region: "us-east-1", Account: "000000000000"},
+		Clock: cfg.Clock, Store: &FaultyStore{Store: storage.New()}, Agents: map[platform.AgentID]*Agent{}, Saved: map[string]time.Duration{},
+		config: cfg, site: platform.Site{Partition: "aws", Region: "us-east-1", Account: "000000000000"},
 	}
 	w.Telemetry = telemetry.New(w.Clock)
 	w.Machine = fake.New(fake.Config{
-		Clock: w.Clock, Capacity: machine, Began: w.begin,
+		Clock: w.Clock, Capacity: cfg.Machine, Began: w.begin,
 		OnStart: func(platform.AgentSpec) error {
 			if w.StartFault == nil {
 				return nil
@@ -65,11 +86,26 @@ func NewTraining(machine platform.Capacity, plan func(job string) Plan) *Trainin
 // boot starts a server process: all it knows, it reads.
 func (w *Training) boot() {
 	w.Controller = training.New(training.Config{
-		Store: w.Store, Runner: w.Machine, Runtimes: anyRuntime{}, Logs: w.Telemetry, Metrics: w.Telemetry, Clock: w.Clock,
+		Store: w.Store, Runner: machines{w.Machine, w}, Runtimes: anyRuntime{}, Logs: w.Telemetry, Metrics: w.Telemetry, Clock: w.Clock,
 		Random: &counter{}, Site: w.site, Key: w.key, Log: slog.New(slog.DiscardHandler),
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
+		Market:    w.config.Market, Notice: w.config.Notice,
 	})
 	w.ServerUp = true
+}
+
+// machines is the world's runner: an agent that is killed leaves behind what it wrote down.
+type machines struct {
+	*fake.Runner
+	world *Training
+}
+
+// Kill ends an agent at once.
+func (m machines) Kill(_ context.Context, id platform.AgentID) error {
+	if a := m.world.Agents[id]; a != nil {
+		a.Kill()
+	}
+	return nil
 }
 
 // Crash ends the server process where it stands. Agents go on.
@@ -81,18 +117,45 @@ func (w *Training) Restart() {
 	w.boot()
 }
 
+// Wish is what a simulated user asks for.
+type Wish struct {
+	Name    string
+	Need    platform.Capacity
+	Retries int32
+	// MaxRun is MaxRuntimeInSeconds; 0 is AWS's day.
+	MaxRun platform.Seconds
+	// MaxWait makes the job a managed spot job that may wait and run so long. It then keeps checkpoints, may fall back to
+	// on-demand capacity, and has a deadline of its own when one is given.
+	MaxWait  platform.Seconds
+	Fallback bool
+	Deadline time.Time
+	// InstanceType is ml.m5.large and Rate its price, if empty.
+	InstanceType platform.InstanceType
+	Rate         platform.HourlyRate
+}
+
 // Create stores a job as the API would.
-func (w *Training) Create(ctx context.Context, name string, need platform.Capacity, retries int32) error {
+func (w *Training) Create(ctx context.Context, wish Wish) error {
+	wish.InstanceType = cmp.Or(wish.InstanceType, "ml.m5.large")
+	wish.Rate = cmp.Or(wish.Rate, platform.HourlyRate{Nanos: 115_000_000, Currency: "USD"})
+	stopping := &sagemaker.StoppingCondition{MaxRuntimeInSeconds: new(int32(cmp.Or(wish.MaxRun, 86400)))}
 	job := &platform.TrainingJob{Spec: sagemaker.CreateTrainingJobRequest{
-		TrainingJobName: &name, RoleArn: new("arn:aws:iam::000000000000:role/R"),
+		TrainingJobName: &wish.Name, RoleArn: new("arn:aws:iam::000000000000:role/R"), StoppingCondition: stopping,
 		AlgorithmSpecification: &sagemaker.AlgorithmSpecification{TrainingImage: new("python")},
 		OutputDataConfig:       &sagemaker.OutputDataConfig{S3OutputPath: new("s3://bucket/out")},
-		ResourceConfig:         &sagemaker.ResourceConfig{InstanceType: new(sagemaker.TrainingInstanceType("ml.m5.large")), InstanceCount: new(int32(1))},
-		RetryStrategy:          &sagemaker.RetryStrategy{MaximumRetryAttempts: &retries},
+		ResourceConfig: &sagemaker.ResourceConfig{
+			InstanceType: new(sagemaker.TrainingInstanceType(wish.InstanceType)), InstanceCount: new(int32(1)),
+		},
+		RetryStrategy: &sagemaker.RetryStrategy{MaximumRetryAttempts: &wish.Retries},
 	}}
+	if wish.MaxWait > 0 {
+		stopping.MaxWaitTimeInSeconds = new(int32(wish.MaxWait))
+		job.Spec.EnableManagedSpotTraining = new(true)
+		job.Spec.CheckpointConfig = &sagemaker.CheckpointConfig{S3Uri: new("s3://bucket/checkpoints/" + wish.Name)}
+	}
 	job.Status = platform.TrainingStatus{
-		ARN: w.site.ARN("sagemaker", "training-job/"+name), Created: w.Clock.Now(), Need: need,
-		Rate: platform.HourlyRate{Nanos: 115_000_000, Currency: "USD"},
+		ARN: w.site.ARN("sagemaker", "training-job/"+wish.Name), Created: w.Clock.Now(), Need: wish.Need,
+		Rate: wish.Rate, Fallback: wish.Fallback, Deadline: wish.Deadline,
 	}
 	if err := job.Status.Enter(platform.JobStarting, w.Clock.Now(), ""); err != nil {
 		return err
@@ -138,7 +201,7 @@ func (w *Training) Step(ctx context.Context, d time.Duration) {
 	w.Clock.Advance(d)
 	for _, spec := range w.Machine.Started() {
 		if a := w.Agents[spec.ID]; !a.Dead {
-			a.work()
+			a.work(ctx)
 			a.deliver(ctx)
 		}
 	}
@@ -149,7 +212,7 @@ func (w *Training) Step(ctx context.Context, d time.Duration) {
 
 // begin is told by the machine of a new agent.
 func (w *Training) begin(spec platform.AgentSpec) {
-	w.Agents[spec.ID] = &Agent{world: w, spec: spec, plan: w.plan(spec.Owner.Name), Began: w.Clock.Now()}
+	w.Agents[spec.ID] = &Agent{world: w, spec: spec, plan: w.config.Plan(spec.Owner.Name), Began: w.Clock.Now()}
 }
 
 // anyRuntime is a table in which every image is at home.

@@ -18,7 +18,7 @@ var machine = platform.Capacity{MilliCPU: 4000, MemoryBytes: 16 << 30}
 func world(t *testing.T, chance Chance, jobs int) (*Training, []string) {
 	t.Helper()
 	plans := map[string]Plan{}
-	w := NewTraining(machine, func(job string) Plan { return plans[job] })
+	w := NewTraining(Config{Machine: machine, Plan: func(job string) Plan { return plans[job] }})
 	var names []string
 	for i := range jobs {
 		name := fmt.Sprintf("job-%d", i)
@@ -28,7 +28,7 @@ func world(t *testing.T, chance Chance, jobs int) (*Training, []string) {
 			Upload: time.Duration(chance(10)) * time.Second, Fails: chance(5) == 0,
 		}
 		need := platform.Capacity{MilliCPU: int64(1+chance(8)) * 1000, MemoryBytes: int64(1+chance(20)) << 30}
-		if err := w.Create(t.Context(), name, need, int32(chance(3))); err != nil {
+		if err := w.Create(t.Context(), Wish{Name: name, Need: need, Retries: int32(chance(3))}); err != nil {
 			t.Fatal(err)
 		}
 		w.Clock.Advance(time.Duration(chance(1000)) * time.Millisecond)
@@ -70,7 +70,7 @@ func TestAQuietWorldFinishesEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := platform.JobCompleted
-		if w.plan(name).Fails {
+		if w.config.Plan(name).Fails {
 			want = platform.JobFailed
 		}
 		if job.Status.State != want || len(job.Status.Attempts) != 1 {

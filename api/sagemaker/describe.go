@@ -4,7 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -51,7 +50,7 @@ func describe(job *platform.TrainingJob, modified time.Time) *sagemaker.Describe
 	}
 	if !st.Started.IsZero() && st.State.Ended() {
 		out.TrainingEndTime = shapes.NewTimestamp(st.Ended)
-		out.TrainingTimeInSeconds = ptr(int32(bill.Seconds(st.Started, st.Ended)))
+		out.TrainingTimeInSeconds = ptr(int32(st.Seconds()))
 		out.BillableTimeInSeconds = ptr(int32(st.Billable))
 	}
 	return out

@@ -11,7 +11,7 @@ import (
 // checkRequest applies the rules that the service model's constraints do not state. The first one broken is the answer.
 func checkRequest(in *sagemaker.CreateTrainingJobRequest) error {
 	for _, check := range []func(*sagemaker.CreateTrainingJobRequest) error{
-		checkUnsupported, checkAlgorithm, checkResources, checkStopping, checkInputs, checkOutput, checkTags,
+		checkUnsupported, checkAlgorithm, checkResources, checkInputs, checkOutput, checkTags, checkWait, checkCheckpoints,
 	} {
 		if err := check(in); err != nil {
 			return err
@@ -43,8 +43,6 @@ func checkUnsupported(in *sagemaker.CreateTrainingJobRequest) error {
 		asked bool
 		what  string
 	}{
-		{isTrue(in.EnableManagedSpotTraining), "Managed spot training (EnableManagedSpotTraining)"},
-		{set(in.CheckpointConfig), "CheckpointConfig"},
 		{isTrue(in.EnableNetworkIsolation), "EnableNetworkIsolation"},
 		{len(in.DebugRuleConfigurations) > 0, "DebugRuleConfigurations"},
 		{len(in.ProfilerRuleConfigurations) > 0, "ProfilerRuleConfigurations"},
@@ -93,14 +91,6 @@ func checkResources(in *sagemaker.CreateTrainingJobRequest) error {
 	}
 	if *r.InstanceCount < 1 { // the model allows 0, for the sake of instance groups
 		return invalid("ResourceConfig.InstanceCount must be at least 1; got %d", *r.InstanceCount)
-	}
-	return nil
-}
-
-func checkStopping(in *sagemaker.CreateTrainingJobRequest) error {
-	s := in.StoppingCondition
-	if s != nil && set(s.MaxWaitTimeInSeconds) {
-		return invalid("MaxWaitTimeInSeconds can only be set when EnableManagedSpotTraining is true")
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestScenarios(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
 			d := apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
-				return []*api.Service{sagemaker.New(d.Store, own)}
+				return []*api.Service{sagemaker.New(sagemaker.Config{Store: d.Store, Catalog: own})}
 			})
 			apitest.Play(t, d, file)
 			if log := d.Log.String(); log != "" {

@@ -14,14 +14,20 @@ import (
 // principal is the service that execution roles must trust.
 const principal = "sagemaker.amazonaws.com"
 
-type service struct {
-	store   platform.Store
-	catalog platform.Catalog
+// Config is what the service works with.
+type Config struct {
+	Store   platform.Store
+	Catalog platform.Catalog
+	// RequireCheckpoints refuses managed spot jobs that may wait for more than an hour and keep no checkpoints; else they are
+	// warned.
+	RequireCheckpoints bool
 }
 
+type service struct{ Config }
+
 // New makes the service.
-func New(store platform.Store, catalog platform.Catalog) *api.Service {
-	s := &service{store, catalog}
+func New(config Config) *api.Service {
+	s := &service{config}
 	return &api.Service{
 		Model: &sagemaker.Service,
 		Words: api.JSONWords,
@@ -89,7 +95,7 @@ func (s *service) tagged(ctx context.Context, call *api.Call, arn string) (platf
 	if kind != string(platform.KindTrainingJob) {
 		return platform.Record{}, unsupported("Tagging a resource of type "+kind, "")
 	}
-	rec, err := s.store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
+	rec, err := s.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
 	if platform.Is(err, platform.NotFound) {
 		return rec, notFound(arn)
 	}
@@ -112,7 +118,7 @@ func (s *service) retag(ctx context.Context, call *api.Call, arn string, f func(
 			return nil, err
 		}
 		rec.Modified = call.Now
-		err = s.store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}})
+		err = s.Store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}})
 		if !platform.Is(err, platform.Conflict) {
 			return rec.Tags, err
 		}
@@ -121,6 +127,11 @@ func (s *service) retag(ctx context.Context, call *api.Call, arn string, f func(
 
 func (s *service) addTags(ctx context.Context, call *api.Call, in *sagemaker.AddTagsInput) (*sagemaker.AddTagsOutput, error) {
 	tags, err := s.retag(ctx, call, *in.ResourceArn, func(have map[string]string) (map[string]string, error) {
+		for _, t := range in.Tags {
+			if value, has := have[*t.Key]; steers(*t.Key) && (!has || value != *t.Value) {
+				return nil, settled(*t.Key)
+			}
+		}
 		return mergeTags(have, in.Tags)
 	})
 	if err != nil {
@@ -133,6 +144,9 @@ func (s *service) deleteTags(ctx context.Context, call *api.Call, in *sagemaker.
 	_, err := s.retag(ctx, call, *in.ResourceArn, func(have map[string]string) (map[string]string, error) {
 		left, err := mergeTags(have, nil)
 		for _, k := range in.TagKeys {
+			if _, has := left[k]; has && steers(k) {
+				return nil, settled(k)
+			}
 			delete(left, k)
 		}
 		return left, err

@@ -18,6 +18,17 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 	if err := checkRequest(in); err != nil {
 		return nil, err
 	}
+	terms, err := readTerms(in, call.Now)
+	if err != nil {
+		return nil, err
+	}
+	warnings := append(notes(in), terms.warnings...)
+	if risk := unsaved(in); risk != "" {
+		if s.RequireCheckpoints {
+			return nil, invalid("%s. This server requires it (--spot-require-checkpoints)", risk)
+		}
+		warnings = append(warnings, risk)
+	}
 	instance, err := s.instance(string(*in.ResourceConfig.InstanceType))
 	if err != nil {
 		return nil, err
@@ -28,8 +39,8 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 	// 2. Write down what is wanted.
 	arn := jobARN(call, in.TrainingJobName)
 	job := &platform.TrainingJob{Spec: *in, Status: platform.TrainingStatus{
-		ARN: arn, Creator: call.Principal.ARN, Created: call.Now, Warnings: notes(in),
-		Need: instance.Capacity(), Rate: instance.OnDemand,
+		ARN: arn, Creator: call.Principal.ARN, Created: call.Now, Warnings: warnings,
+		Need: instance.Capacity(), Rate: instance.OnDemand, Fallback: terms.fallback, Deadline: terms.deadline,
 	}}
 	job.Spec.Tags = nil // they live with the record, where they can be changed
 	if err := job.Status.Enter(platform.JobStarting, call.Now, "Starting the training job"); err != nil {
@@ -42,7 +53,7 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 	if rec.Tags, err = mergeTags(nil, in.Tags); err != nil {
 		return nil, err
 	}
-	err = s.store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}})
+	err = s.Store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}})
 	if platform.Is(err, platform.AlreadyExists) {
 		return nil, platform.Errorf(platform.InUse, string(arn), "Training job names must be unique within an AWS account and region, and a training job with this name already exists (%s)", arn)
 	}
@@ -54,19 +65,19 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 
 // instance finds a type in this installation's catalogue; the refusal is the service model's, with our list.
 func (s *service) instance(name string) (platform.Instance, error) {
-	i, err := s.catalog.Lookup(platform.InstanceType(name))
+	i, err := s.Catalog.Lookup(platform.InstanceType(name))
 	if err == nil {
 		return i, nil
 	}
 	return i, &shapes.ValidationError{Violations: []shapes.Violation{{
 		Path: "resourceConfig.instanceType", Value: name,
-		Constraint: "Member must satisfy enum value set: [" + strings.Join(s.catalog.Types(), ", ") + "]",
+		Constraint: "Member must satisfy enum value set: [" + strings.Join(s.Catalog.Types(), ", ") + "]",
 	}}}
 }
 
 // read finds a job by its name.
 func (s *service) read(ctx context.Context, name string) (platform.Record, *platform.TrainingJob, error) {
-	rec, err := s.store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
+	rec, err := s.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
 	if platform.Is(err, platform.NotFound) {
 		return rec, nil, notFound(name)
 	}
@@ -105,7 +116,7 @@ func (s *service) stopTrainingJob(ctx context.Context, call *api.Call, in *sagem
 		if rec, err = job.Record(rec, call.Now); err != nil {
 			return err
 		}
-		err = s.store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}})
+		err = s.Store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}})
 		if !platform.Is(err, platform.Conflict) {
 			return err
 		}
@@ -121,7 +132,7 @@ func (s *service) deleteTrainingJob(ctx context.Context, _ *api.Call, in *sagema
 	if !job.Status.State.Ended() {
 		return platform.Errorf(platform.InUse, rec.Name, "Training job %s is in status %s; stop it or wait until it has ended before you delete it", rec.Name, job.Status.State)
 	}
-	return s.store.Commit(ctx, platform.Tx{Deletes: []platform.Delete{{Key: rec.Key, Revision: rec.Revision}}})
+	return s.Store.Commit(ctx, platform.Tx{Deletes: []platform.Delete{{Key: rec.Key, Revision: rec.Revision}}})
 }
 
 // sorts maps the API's words to the store's.
@@ -134,7 +145,7 @@ func (s *service) listTrainingJobs(ctx context.Context, _ *api.Call, in *sagemak
 	if in.WarmPoolStatusEquals != nil || in.TrainingPlanArnEquals != nil {
 		return out, nil // no job of this server has a warm pool or a training plan
 	}
-	page, err := s.store.List(ctx, listQuery(in))
+	page, err := s.Store.List(ctx, listQuery(in))
 	if err != nil {
 		return nil, err
 	}

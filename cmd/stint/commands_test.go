@@ -46,6 +46,7 @@ func (b *bundle) seed() {
 	b.change("digits-spot", func(st *platform.TrainingStatus) {
 		b.enter(platform.JobPhaseCompleted)(st)
 		st.Model, st.Billable = "s3://bucket/digits-spot/output/model.tar.gz", 31
+		st.Attempts = []platform.Attempt{{Number: 1, Seconds: 100, Ended: st.Created}, {Number: 2, Seconds: 2, Ended: st.Ended}}
 		st.Metrics = []platform.MetricValue{{Name: "train:loss", Value: 0.25, At: b.door.Clock.Now()}}
 	}, bill.Close(second, b.door.Clock.Now()))
 	// One that failed.

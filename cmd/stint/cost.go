@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/cmd/stint/client"
 	"github.com/stint-ml/stint/platform"
 )
@@ -25,7 +25,7 @@ catalog.csv of the data folder.`,
 		Args:              someArguments("the name of a job"),
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
-			var bills []*cost.GetCostResponse
+			var bills []*stint.GetCostResponse
 			for _, name := range args {
 				b, err := c.Cost(ctx, name)
 				if err != nil {
@@ -47,7 +47,7 @@ catalog.csv of the data folder.`,
 	}
 }
 
-func (a *app) printBill(name string, b *cost.GetCostResponse) {
+func (a *app) printBill(name string, b *stint.GetCostResponse) {
 	p := a.onOut
 	a.print("%s", p.bold(name))
 	if len(b.Lines) == 0 {
@@ -73,7 +73,7 @@ func (a *app) printBill(name string, b *cost.GetCostResponse) {
 }
 
 // savings says what spot capacity saved against the list price.
-func savings(b *cost.GetCostResponse) string {
+func savings(b *stint.GetCostResponse) string {
 	paid, err1 := money(b.Total)
 	list, err2 := money(b.OnDemandTotal)
 	if err1 != nil || err2 != nil || list.Nanos <= paid.Nanos || list.Currency != paid.Currency {
@@ -84,7 +84,7 @@ func savings(b *cost.GetCostResponse) string {
 }
 
 // printSum adds several bills, one sum a currency.
-func (a *app) printSum(bills []*cost.GetCostResponse) error {
+func (a *app) printSum(bills []*stint.GetCostResponse) error {
 	if len(bills) < 2 {
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/cmd/stint/client"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -20,7 +20,7 @@ import (
 // describedJob is what `stint describe --json` prints: AWS's answer with the bill beside it.
 type describedJob struct {
 	*sagemaker.DescribeTrainingJobResponse
-	Cost *cost.GetCostResponse `json:"Cost,omitzero"`
+	Cost *stint.GetCostResponse `json:"Cost,omitzero"`
 }
 
 func (a *app) describeCommand() *cobra.Command {

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes"
 )
@@ -94,16 +94,16 @@ func bytesOf(n int64) string {
 }
 
 // exact shows all of an amount's decimals.
-func exact(a cost.Amount) string { return strings.TrimSpace(a.Amount + " " + a.Currency) }
+func exact(a stint.Amount) string { return strings.TrimSpace(a.Amount + " " + a.Currency) }
 
 // money reads an amount, exactly.
-func money(a cost.Amount) (platform.Money, error) {
+func money(a stint.Amount) (platform.Money, error) {
 	nanos, err := platform.ParseNanos(cmp.Or(a.Amount, "0"))
 	return platform.Money{Nanos: nanos, Currency: platform.Currency(a.Currency)}, err
 }
 
 // rounded shows an amount to six decimals, which a second of the smallest instance still fills; exact shows all nine.
-func rounded(a cost.Amount) string {
+func rounded(a stint.Amount) string {
 	m, err := money(a)
 	if err != nil {
 		return exact(a)

@@ -8,12 +8,12 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/api/stint"
 )
 
 func TestFormats(t *testing.T) {
 	t.Parallel()
-	amount := func(a string) string { return rounded(cost.Amount{Amount: a, Currency: "USD"}) }
+	amount := func(a string) string { return rounded(stint.Amount{Amount: a, Currency: "USD"}) }
 	for _, tt := range []struct{ got, want string }{
 		{duration(-time.Second), "0 s"},
 		{duration(0), "0 s"},

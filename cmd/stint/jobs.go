@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/cmd/stint/client"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -41,7 +41,7 @@ type listedJob struct {
 	TrainingTimeInSeconds *int32                    `json:"TrainingTimeInSeconds,omitzero"`
 	BillableTimeInSeconds *int32                    `json:"BillableTimeInSeconds,omitzero"`
 	ResourceConfig        *sagemaker.ResourceConfig `json:"ResourceConfig,omitzero"`
-	Cost                  *cost.GetCostResponse     `json:"Cost,omitzero"`
+	Cost                  *stint.GetCostResponse    `json:"Cost,omitzero"`
 }
 
 func (a *app) jobsCommand() *cobra.Command {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/api/apitest"
-	"github.com/stint-ml/stint/api/cost"
 	"github.com/stint-ml/stint/api/logs"
 	"github.com/stint-ml/stint/api/sagemaker"
+	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/cmd/stint/client"
 	"github.com/stint-ml/stint/cmd/stint/server"
 	storage "github.com/stint-ml/stint/drivers/store/memory"
@@ -73,7 +73,7 @@ func newBundle(t *testing.T) *bundle {
 	store := storage.New()
 	b.door = apitest.Open(t, store, func(d *apitest.Door) []*api.Service {
 		b.logs = telemetry.New(d.Clock)
-		return []*api.Service{sagemaker.New(store, catalog.BuiltIn("aws")), logs.New(b.logs), cost.New(store)}
+		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws")})}
 	})
 	b.app = &app{
 		console: &console{out: b.out, err: b.err}, interrupts: b.interrupts, now: b.door.Clock.Now, program: "stint",

@@ -272,6 +272,7 @@ func TestFollowToTheModel(t *testing.T) {
 	b.change("good", func(st *platform.TrainingStatus) {
 		b.enter(platform.JobPhaseCompleted)(st)
 		st.Model, st.Billable = "s3://bucket/good/output/model.tar.gz", 2
+		st.Attempts = []platform.Attempt{{Number: 1, Seconds: 2, Ended: st.Ended}}
 		st.Metrics = []platform.MetricValue{{Name: "loss", Value: 0.125, At: b.door.Clock.Now()}}
 	})
 	if err := <-done; err != nil {

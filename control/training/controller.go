@@ -21,8 +21,11 @@ import (
 // them, and ended agents are heard of, so it is the net below the net; with 100,000 waiting jobs a look takes ten seconds of a core.
 const resync = 5 * time.Minute
 
-// stopGrace is the time that AWS gives a job to end.
-const stopGrace platform.Seconds = 120
+// stopGrace is the time that AWS gives a job to end, and spotNotice the warning that it gives before it takes spot capacity away.
+const (
+	stopGrace  platform.Seconds = 120
+	spotNotice platform.Seconds = 120
+)
 
 // The loop's names for "look at the queue" and "look at everything"; no job can be called so.
 const (
@@ -45,7 +48,11 @@ type Config struct {
 	Endpoints func() (services, s3 string)
 	// StopGrace is the time between SIGTERM and SIGKILL for a job that is to stop; 0 is AWS's.
 	StopGrace platform.Seconds
-	Log       *slog.Logger
+	// Market offers spot capacity; nil: there is none, and managed spot jobs wait for it or run on demand if they may.
+	Market platform.Market
+	// Notice is the time between the notice of an interruption and the loss of the capacity; 0 is AWS's.
+	Notice platform.Seconds
+	Log    *slog.Logger
 }
 
 // Controller is the reconciler of training jobs and the control plane's side of AgentLink for them.
@@ -62,7 +69,7 @@ type Controller struct {
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
-	cfg.StopGrace = cmp.Or(cfg.StopGrace, stopGrace)
+	cfg.StopGrace, cfg.Notice = cmp.Or(cfg.StopGrace, stopGrace), cmp.Or(cfg.Notice, spotNotice)
 	c := &Controller{Config: cfg, delivery: map[platform.AgentID]*delivery{}}
 	c.view = view{open: map[string]platform.Capacity{}, seen: map[string]int64{}}
 	c.loop = control.Loop{Name: "training", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}

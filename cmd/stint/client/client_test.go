@@ -28,7 +28,7 @@ func TestSignedForTheFrontDoor(t *testing.T) {
 	t.Parallel()
 	store := storage.New()
 	door := apitest.Open(t, store, func(*apitest.Door) []*api.Service {
-		return []*api.Service{sagemaker.New(store, catalog.BuiltIn("aws"))}
+		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")})}
 	})
 	config := client.Config{Endpoint: door.URL, Site: apitest.Site, Credentials: apitest.Of(door.Root), Now: door.Clock.Now}
 	var refused *client.APIError

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/stint-ml/stint/api/cost"
+	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/shapes/logs"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
@@ -58,10 +58,22 @@ func (c *Client) GetLogEvents(ctx context.Context, in *logs.GetLogEventsRequest)
 }
 
 // Cost gives the bill of a training job.
-func (c *Client) Cost(ctx context.Context, job string) (*cost.GetCostResponse, error) {
+func (c *Client) Cost(ctx context.Context, job string) (*stint.GetCostResponse, error) {
 	arn := string(c.Site.ARN("sagemaker", "training-job/"+job))
-	out := new(cost.GetCostResponse)
-	return out, c.call(ctx, toStint, "GetCost", &cost.GetCostRequest{ResourceArn: &arn}, out)
+	out := new(stint.GetCostResponse)
+	return out, c.call(ctx, toStint, "GetCost", &stint.GetCostRequest{ResourceArn: &arn}, out)
+}
+
+// InterruptTrainingJob gives notice to a managed spot job that runs on spot; nil leaves notice and reason to the server.
+func (c *Client) InterruptTrainingJob(ctx context.Context, in *stint.InterruptTrainingJobRequest) (*stint.InterruptTrainingJobResponse, error) {
+	out := new(stint.InterruptTrainingJobResponse)
+	return out, c.call(ctx, toStint, "InterruptTrainingJob", in, out)
+}
+
+// SpotOffers tells what spot capacity is offered of the types named, or of all.
+func (c *Client) SpotOffers(ctx context.Context, types ...string) (*stint.GetSpotOffersResponse, error) {
+	out := new(stint.GetSpotOffersResponse)
+	return out, c.call(ctx, toStint, "GetSpotOffers", &stint.GetSpotOffersRequest{InstanceTypes: types}, out)
 }
 
 // EnsureBucket makes a bucket unless the caller has it.

@@ -19,11 +19,11 @@ import (
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/api/agents"
 	"github.com/stint-ml/stint/api/cloudwatch"
-	"github.com/stint-ml/stint/api/cost"
 	"github.com/stint-ml/stint/api/iam"
 	"github.com/stint-ml/stint/api/logs"
 	"github.com/stint-ml/stint/api/s3"
 	"github.com/stint-ml/stint/api/sagemaker"
+	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/api/sts"
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/control/training"
@@ -189,8 +189,8 @@ func (s *Server) startFront(context.Context) error {
 	door, err := api.NewFrontDoor(api.Config{
 		Site: s.Site, Clock: clock, Identities: s.identities,
 		Services: []*api.Service{
-			sagemaker.New(s.store, catalogue), sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader),
-			logs.New(s.telemetry), cloudwatch.New(s.telemetry), cost.New(s.store),
+			sagemaker.New(sagemaker.Config{Store: s.store, Catalog: catalogue}), sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader),
+			logs.New(s.telemetry), cloudwatch.New(s.telemetry), stint.New(stint.Config{Store: s.store, Catalog: catalogue}),
 		},
 		S3: s.s3.Handler(), Agent: agents.Handler(s.training, s.Log), Metrics: metricsPage(),
 		Health: func(ctx context.Context) error {

@@ -49,6 +49,10 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"many at once":          manyAtOnce,
 		"readers without Seek":  plainReaders,
 		"readers in the middle": middleReaders,
+		"composing":             composing,
+		"composing of copies":   composingCopies,
+		"composing new objects": composingNew,
+		"composing that fails":  composingFails,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -21,6 +21,9 @@ type Blobs struct {
 	// Fault is asked before every call, by the method's name; an error is returned to the caller as it is. Nil never
 	// fails. It must be set before the first call.
 	Fault func(method string, u platform.URI) error
+	// MinPiece replaces platform.MinPiece, if set, for tests that would move much data otherwise. It must be set before the
+	// first call.
+	MinPiece int
 
 	mu      sync.RWMutex
 	buckets map[string]map[string]blob
@@ -167,15 +170,79 @@ func (b *Blobs) Upload(ctx context.Context, u platform.URI, r io.Reader) error {
 	if err != nil {
 		return platform.Errorf(platform.Internal, string(u), "read what is to be stored at %s: %w", u, err)
 	}
-	sum := md5.Sum(data)
+	return b.put(bucket, key, data, u, false)
+}
+
+func (b *Blobs) put(bucket, key string, data []byte, u platform.URI, onlyNew bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	objects, err := b.bucket(bucket, u)
 	if err != nil {
 		return err
 	}
-	objects[key] = blob{data: data, etag: `"` + hex.EncodeToString(sum[:]) + `"`}
+	if _, there := objects[key]; there && onlyNew {
+		return platform.Errorf(platform.AlreadyExists, string(u), "%s exists already", u)
+	}
+	objects[key] = blob{data: data, etag: etag(data)}
 	return nil
+}
+
+func etag(data []byte) string {
+	sum := md5.Sum(data)
+	return `"` + hex.EncodeToString(sum[:]) + `"`
+}
+
+// Compose joins the pieces. What a broken call had is not remembered: sending again costs nothing here.
+func (b *Blobs) Compose(ctx context.Context, u platform.URI, pieces iter.Seq2[platform.Piece, error], how platform.Composing) (platform.BlobInfo, error) {
+	bucket, key, err := b.enter(ctx, "Compose", u, true)
+	if err != nil {
+		return platform.BlobInfo{}, err
+	}
+	least := b.MinPiece
+	if least == 0 {
+		least = platform.MinPiece
+	}
+	data, last := []byte{}, least
+	for p, err := range pieces {
+		if err == nil {
+			var stretch []byte
+			stretch, err = b.piece(ctx, p, u, last >= least)
+			data, last = append(data, stretch...), len(stretch)
+			if p.Sent != nil {
+				p.Sent()
+			}
+		}
+		if err != nil {
+			return platform.BlobInfo{}, err
+		}
+	}
+	if err := b.put(bucket, key, data, u, how.New); err != nil {
+		return platform.BlobInfo{}, err
+	}
+	return platform.BlobInfo{URI: u, Size: int64(len(data)), ETag: etag(data)}, nil
+}
+
+func (b *Blobs) piece(ctx context.Context, p platform.Piece, u platform.URI, longBefore bool) ([]byte, error) {
+	if ctx.Err() != nil {
+		return nil, &platform.Error{Kind: platform.Unavailable, Resource: string(u), Message: context.Cause(ctx).Error(), Cause: ctx.Err()}
+	}
+	if !longBefore {
+		return nil, platform.Errorf(platform.Invalid, string(u), "a piece of %s that is not the last is too short", u)
+	}
+	if p.Data != nil {
+		return p.Data, nil
+	}
+	o, err := b.find(ctx, "Copy", p.From.URI)
+	if err != nil {
+		return nil, err
+	}
+	if p.From.ETag != "" && p.From.ETag != o.etag {
+		return nil, platform.Errorf(platform.Conflict, string(p.From.URI), "%s: the object was replaced", p.From.URI)
+	}
+	if p.Offset < 0 || p.Length < 0 || p.Offset+p.Length > int64(len(o.data)) {
+		return nil, platform.Errorf(platform.Invalid, string(p.From.URI), "%s has %d bytes: not %d from %d", p.From.URI, len(o.data), p.Length, p.Offset)
+	}
+	return o.data[p.Offset : p.Offset+p.Length], nil
 }
 
 // Delete removes an object; that it is not there is success.

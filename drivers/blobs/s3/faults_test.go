@@ -278,3 +278,84 @@ func number(s string) int64 {
 }
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
+
+// A composition that broke off goes on with the parts that the store has.
+func TestComposingGoesOn(t *testing.T) {
+	t.Parallel()
+	bucket := newBucket(t)
+	u := platform.URI("s3://" + bucket + "/o")
+	var sent atomic.Int64
+	var away atomic.Bool
+	away.Store(true)
+	endpoint := between(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if !r.URL.Query().Has("partNumber") {
+			return false
+		}
+		if away.Load() && r.URL.Query().Get("partNumber") == "3" {
+			return cut(w)
+		}
+		sent.Add(1)
+		return false
+	})
+	b := newBlobs(t, endpoint, "AKIAROOT")
+	data := bytes.Repeat([]byte("0123456789abcdef"), 6<<16) // 6 MiB
+	pieces := func(yield func(platform.Piece, error) bool) {
+		for _, id := range []string{"a", "b", "c"} {
+			if !yield(platform.Piece{ID: id, Data: data}, nil) {
+				return
+			}
+		}
+	}
+	var begun platform.Begun
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, err := b.Compose(ctx, u, pieces, platform.Composing{Begun: &begun})
+	if !platform.Is(err, platform.Unavailable) || len(begun.Parts) != 2 {
+		t.Fatalf("got %v, %+v; want Unavailable and two parts", err, begun)
+	}
+	away.Store(false)
+	sent.Store(0)
+	info, err := b.Compose(t.Context(), u, pieces, platform.Composing{Begun: &begun})
+	if err != nil || info.Size != 3*int64(len(data)) || sent.Load() != 1 || begun.Upload != "" {
+		t.Errorf("got %+v, %v, %d parts sent, left %+v; want one part", info, err, sent.Load(), begun)
+	}
+	// An upload that the store has forgotten is begun anew.
+	begun = platform.Begun{Upload: "forgotten"}
+	if _, err := b.Compose(t.Context(), u, pieces, platform.Composing{Begun: &begun}); !platform.Is(err, platform.Unavailable) || begun.Upload != "" {
+		t.Errorf("got %v, left %+v", err, begun)
+	}
+}
+
+// An answer that is lost is no reason to take one's own object for another's.
+func TestComposingNewWithALostAnswer(t *testing.T) {
+	t.Parallel()
+	bucket := newBucket(t)
+	var lost atomic.Int64
+	target, err := url.Parse(store.Endpoint())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forward := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host }}
+	endpoint := between(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("If-None-Match") == "" || lost.Add(1) > 1 {
+			return false
+		}
+		forward.ServeHTTP(httptest.NewRecorder(), r)
+		return cut(w)
+	})
+	b := newBlobs(t, endpoint, "AKIAROOT")
+	data := bytes.Repeat([]byte("0123456789abcdef"), 6<<16)
+	for name, pieces := range map[string][]platform.Piece{"whole": {{Data: data}}, "parts": {{Data: data}, {Data: data}}} {
+		lost.Store(0)
+		sequence := func(yield func(platform.Piece, error) bool) {
+			for _, p := range pieces {
+				if !yield(p, nil) {
+					return
+				}
+			}
+		}
+		if _, err := b.Compose(t.Context(), platform.URI("s3://"+bucket+"/"+name), sequence, platform.Composing{New: true}); err != nil || lost.Load() != 2 {
+			t.Errorf("%s: %v after %d tries", name, err, lost.Load())
+		}
+	}
+}

@@ -1,7 +1,4 @@
-// Package cost is Stint's own service for what AWS has no call for: the bill of one resource, exact to the second, straight
-// from the ledger. It speaks AWS JSON and is signed and authorized like any other (stint:GetCost), so that any AWS SDK's
-// signer can call it. The AWS cost APIs are other services and live beside it.
-package cost
+package stint
 
 import (
 	"context"
@@ -28,7 +25,7 @@ type GetCostResponse struct {
 	Running         bool       `json:"Running"`       // a line is open: the figures are as of now
 }
 
-// CostLine is one attempt.
+// CostLine is a stretch of an attempt at one price: an attempt on spot has another line with each change of the price.
 type CostLine struct {
 	Attempt      int               `json:"Attempt"`
 	InstanceType string            `json:"InstanceType"`
@@ -45,32 +42,6 @@ type CostLine struct {
 type Amount struct {
 	Amount   string `json:"Amount"`
 	Currency string `json:"Currency"`
-}
-
-var (
-	arnShape     = shapes.Shape{Name: "ResourceArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true}
-	requestShape = shapes.Shape{Name: "GetCostRequest", Kind: shapes.KindStructure, Members: []shapes.Member{{Name: "ResourceArn", Shape: &arnShape, Required: true}}}
-	model        = shapes.Service{
-		Name: "stint", Protocols: []string{"json"}, JSONVersion: "1.1", TargetPrefix: "Stint", SigningName: "stint",
-		Operations: []shapes.Operation{{
-			Name: "GetCost", Input: &requestShape, NewInput: func() any { return new(GetCostRequest) },
-			Output: &shapes.Shape{Name: "GetCostResponse", Kind: shapes.KindStructure}, NewOutput: func() any { return new(GetCostResponse) },
-		}},
-	}
-)
-
-// New makes the service.
-func New(store platform.Store) *api.Service {
-	return &api.Service{
-		Model: &model,
-		Operations: map[string]api.Operation{"GetCost": {
-			Action:    "stint:GetCost",
-			Resources: api.On(func(_ *api.Call, in *GetCostRequest) platform.ARN { return platform.ARN(*in.ResourceArn) }),
-			Handle: api.Handle(func(ctx context.Context, call *api.Call, in *GetCostRequest) (*GetCostResponse, error) {
-				return statement(ctx, store, call, platform.ARN(*in.ResourceArn))
-			}),
-		}},
-	}
 }
 
 func statement(ctx context.Context, store platform.Store, call *api.Call, arn platform.ARN) (*GetCostResponse, error) {

@@ -1,0 +1,76 @@
+// Package stint is Stint's own service, for what AWS has no call for: the bill of one resource, exact to the second, straight
+// from the ledger; the notice that takes a managed spot job's capacity away; what the spot market offers. It speaks AWS JSON
+// and is signed and authorized like any other (stint:GetCost), so that any AWS SDK's signer can call it. What AWS has a call
+// for belongs to the package of that service.
+package stint
+
+import (
+	"context"
+
+	"github.com/stint-ml/stint/api"
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
+)
+
+// Config is what the service works with.
+type Config struct {
+	Store   platform.Store
+	Catalog platform.Catalog
+	Market  platform.Market
+	Notice  platform.Seconds // of an interruption that does not say how long its own is; 0 is AWS's two minutes
+}
+
+type service struct{ Config }
+
+var (
+	text    = shapes.Shape{Name: "String", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true}
+	arn     = shapes.Shape{Name: "ResourceArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true}
+	name    = shapes.Shape{Name: "TrainingJobName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 63, HasMax: true}
+	seconds = shapes.Shape{Name: "NoticeSeconds", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 86400, HasMax: true}
+	types   = shapes.Shape{Name: "InstanceTypes", Kind: shapes.KindList, Elem: &text, Max: 1000, HasMax: true}
+
+	model = shapes.Service{
+		Name: "stint", Protocols: []string{"json"}, JSONVersion: "1.1", TargetPrefix: "Stint", SigningName: "stint",
+		Operations: []shapes.Operation{
+			operation[GetCostRequest, GetCostResponse]("GetCost", shapes.Member{Name: "ResourceArn", Shape: &arn, Required: true}),
+			operation[GetSpotOffersRequest, GetSpotOffersResponse]("GetSpotOffers", shapes.Member{Name: "InstanceTypes", Shape: &types}),
+			operation[InterruptTrainingJobRequest, InterruptTrainingJobResponse]("InterruptTrainingJob",
+				shapes.Member{Name: "TrainingJobName", Shape: &name, Required: true},
+				shapes.Member{Name: "NoticeSeconds", Shape: &seconds}, shapes.Member{Name: "Reason", Shape: &text}),
+		},
+	}
+)
+
+// operation describes an operation; the members are those of In, in its order.
+func operation[In, Out any](name string, members ...shapes.Member) shapes.Operation {
+	return shapes.Operation{
+		Name:  name,
+		Input: &shapes.Shape{Name: name + "Request", Kind: shapes.KindStructure, Members: members}, NewInput: func() any { return new(In) },
+		Output: &shapes.Shape{Name: name + "Response", Kind: shapes.KindStructure}, NewOutput: func() any { return new(Out) },
+	}
+}
+
+// New makes the service.
+func New(config Config) *api.Service {
+	s := &service{config}
+	return &api.Service{
+		Model: &model,
+		Operations: map[string]api.Operation{
+			"GetCost": {
+				Action:    "stint:GetCost",
+				Resources: api.On(func(_ *api.Call, in *GetCostRequest) platform.ARN { return platform.ARN(*in.ResourceArn) }),
+				Handle: api.Handle(func(ctx context.Context, call *api.Call, in *GetCostRequest) (*GetCostResponse, error) {
+					return statement(ctx, s.Store, call, platform.ARN(*in.ResourceArn))
+				}),
+			},
+			"GetSpotOffers": {Action: "stint:GetSpotOffers", Handle: api.Handle(s.offers)},
+			"InterruptTrainingJob": {
+				Action: "stint:InterruptTrainingJob",
+				Resources: api.On(func(c *api.Call, in *InterruptTrainingJobRequest) platform.ARN {
+					return c.Site.ARN("sagemaker", "training-job/"+*in.TrainingJobName)
+				}),
+				Handle: api.Handle(s.interrupt),
+			},
+		},
+	}
+}

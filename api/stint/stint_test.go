@@ -1,0 +1,211 @@
+package stint_test
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stint-ml/stint/api"
+	"github.com/stint-ml/stint/api/apitest"
+	"github.com/stint-ml/stint/api/iam"
+	"github.com/stint-ml/stint/api/stint"
+	"github.com/stint-ml/stint/decide/bill"
+	"github.com/stint-ml/stint/drivers/store/memory"
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/platform/catalog"
+	"github.com/stint-ml/stint/shapes/sagemaker"
+)
+
+// market sells at a third of the price, the large machine not at the moment, and knows nothing of the odd one.
+type market struct{}
+
+func (market) Offer(_ context.Context, t platform.InstanceType, onDemand platform.HourlyRate) (platform.Offer, error) {
+	if t == "ml.odd.large" {
+		return platform.Offer{}, platform.Errorf(platform.Invalid, string(t), "this market does not trade in %s", t)
+	}
+	return platform.Offer{Available: t != "ml.box.huge", Rate: platform.HourlyRate{Nanos: onDemand.Nanos / 3, Currency: onDemand.Currency}}, nil
+}
+
+func (market) Changed() <-chan struct{} { return nil }
+
+func (market) Close() error { return nil }
+
+func ptr[T any](v T) *T { return &v }
+
+// seed stores a job; change makes it what the test wants.
+func seed(t *testing.T, d *apitest.Door, store platform.Store, name string, change func(*platform.TrainingJob)) {
+	t.Helper()
+	job := &platform.TrainingJob{
+		Spec:   sagemaker.CreateTrainingJobRequest{TrainingJobName: &name, EnableManagedSpotTraining: ptr(true)},
+		Status: platform.TrainingStatus{ARN: apitest.Site.ARN("sagemaker", "training-job/"+name), Created: d.Clock.Now()},
+	}
+	if err := job.Status.Enter(platform.JobStarting, d.Clock.Now(), "m"); err != nil {
+		t.Fatal(err)
+	}
+	job.Status.Attempts = []platform.Attempt{{Number: 1, Purchase: platform.Spot, Launched: d.Clock.Now()}}
+	change(job)
+	rec, err := job.Record(platform.Record{}, d.Clock.Now())
+	if err == nil {
+		err = store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{{Record: rec}}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seedAll makes the jobs that the scenarios speak of.
+func seedAll(t *testing.T, d *apitest.Door) {
+	t.Helper()
+	now := d.Clock.Now()
+	enter := func(phases ...platform.JobPhase) func(*platform.TrainingJob) {
+		return func(j *platform.TrainingJob) {
+			for _, p := range phases {
+				if err := j.Status.Enter(p, now, "m"); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	for name, change := range map[string]func(*platform.TrainingJob){
+		"running":  enter(platform.JobDownloading, platform.JobTraining),
+		"hurried":  enter(platform.JobDownloading),
+		"launched": enter(),
+		"regular":  func(j *platform.TrainingJob) { j.Spec.EnableManagedSpotTraining = nil },
+		"fallen":   func(j *platform.TrainingJob) { j.Status.Attempts[0].Purchase = platform.OnDemand },
+		"stopping": enter(platform.JobPhaseStopping),
+		"waiting": func(j *platform.TrainingJob) {
+			enter(platform.JobDownloading, platform.JobInterrupted)(j)
+			j.Status.Attempts[0].Ended = now
+		},
+		"done": func(j *platform.TrainingJob) {
+			enter(platform.JobDownloading, platform.JobTraining, platform.JobUploading, platform.JobPhaseCompleted)(j)
+			j.Status.Attempts[0].Ended = now
+		},
+	} {
+		seed(t, d, d.Store, name, change)
+	}
+	// An attempt whose price changed after 100 s and after 200 s, the last line open.
+	line := func(n, from int, nanos platform.Nanos) platform.LedgerEntry {
+		a := platform.Attempt{Agent: "agent-1"}
+		return platform.LedgerEntry{
+			Line: a.Line(n), Event: platform.LineOpened, At: now.Add(time.Duration(from) * time.Second), Attempt: 1, Resource: apitest.Site.ARN("sagemaker", "training-job/running"),
+			InstanceType: "ml.m5.large", Count: 1, Purchase: platform.Spot,
+			Rate: platform.HourlyRate{Nanos: nanos, Currency: "USD"}, OnDemandRate: platform.HourlyRate{Nanos: 115_000_000, Currency: "USD"},
+		}
+	}
+	first, second, third := line(0, 0, 34_500_000), line(1, 100, 46_000_000), line(2, 200, 23_000_000)
+	err := d.Store.Commit(t.Context(), platform.Tx{Ledger: []platform.LedgerEntry{
+		first, bill.Close(first, second.At), second, bill.Close(second, third.At), third,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestScenarios(t *testing.T) {
+	t.Parallel()
+	own, err := catalog.Read(strings.NewReader(catalog.Header + "\nml.box.huge,2,8,,0,0,0.3,,USD\nml.m5.large,2,8,,0,0,0.115,,USD\nml.odd.large,2,8,,0,0,0.1,,USD\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
+			d := apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
+				return []*api.Service{
+					stint.New(stint.Config{Store: d.Store, Catalog: own, Market: market{}, Notice: 60}), iam.New(d.Store, d.Identities, d.Random),
+				}
+			})
+			seedAll(t, d)
+			apitest.Play(t, d, file)
+			if log := d.Log.String(); log != "" {
+				t.Errorf("something was logged: %s", log)
+			}
+		})
+	}
+}
+
+// racing changes the job once behind the service's back, between its look and its commit.
+type racing struct {
+	platform.Store
+	race func()
+	once atomic.Bool
+}
+
+func (r *racing) Commit(ctx context.Context, tx platform.Tx) error {
+	if r.race != nil && len(tx.Puts) > 0 && tx.Puts[0].Record.Kind == platform.KindTrainingJob && r.once.CompareAndSwap(false, true) {
+		r.race()
+	}
+	return r.Store.Commit(ctx, tx)
+}
+
+// TestANoticeMeetsTheJobAsItIs: a job that ended in between is not given notice, one that only moved on is, and the notice is stored whole.
+func TestANoticeMeetsTheJobAsItIs(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		meanwhile platform.JobPhase
+		status    int
+	}{
+		"moved on": {platform.JobTraining, 200},
+		"ended":    {platform.JobPhaseFailed, 400},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			store := memory.New()
+			r := &racing{Store: store}
+			d := apitest.Open(t, store, func(*apitest.Door) []*api.Service { return []*api.Service{stint.New(stint.Config{Store: r})} })
+			seed(t, d, store, "job", func(*platform.TrainingJob) {})
+			key := platform.Key{Kind: platform.KindTrainingJob, Name: "job"}
+			read := func() (platform.Record, *platform.TrainingJob) {
+				rec, err := store.Get(t.Context(), key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				job, err := platform.ReadTrainingJob(rec)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return rec, job
+			}
+			r.race = func() {
+				rec, job := read()
+				err := job.Status.Enter(tt.meanwhile, d.Clock.Now(), "m")
+				if err == nil {
+					rec, err = job.Record(rec, d.Clock.Now())
+				}
+				if err == nil {
+					err = store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{{Record: rec}}})
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			status, answer := d.JSON(t, apitest.Of(d.Root), "stint", "Stint.InterruptTrainingJob", `{"TrainingJobName": "job"}`)
+			if status != tt.status || !r.once.Load() {
+				t.Fatalf("%d %s", status, answer)
+			}
+			_, job := read()
+			given, now := job.Status.Attempts[0].Notice, d.Clock.Now()
+			switch {
+			case job.Status.Phase != tt.meanwhile:
+				t.Errorf("the job is %s again", job.Status.Phase)
+			case (given != nil) != (status == 200):
+				t.Errorf("notice: %+v", given)
+			case given != nil && (!given.At.Equal(now) || !given.Until.Equal(now.Add(2*time.Minute)) || given.Reason == ""):
+				t.Errorf("notice: %+v", *given)
+			}
+			var said struct{ InterruptionTime float64 }
+			if given != nil && (json.Unmarshal([]byte(answer), &said) != nil || said.InterruptionTime != float64(given.Until.Unix())) {
+				t.Errorf("%s", answer)
+			}
+		})
+	}
+}
