@@ -143,7 +143,7 @@ var strangers = [...]service{
 }
 
 // serveScope serves a request that says which service it is signed for. Several services may share a signing name; then
-// the target tells them apart.
+// the target, or the path, tells them apart.
 func (f *FrontDoor) serveScope(w http.ResponseWriter, r *http.Request, name string) {
 	candidates := f.services[name]
 	if len(candidates) == 0 {
@@ -151,11 +151,10 @@ func (f *FrontDoor) serveScope(w http.ResponseWriter, r *http.Request, name stri
 		return
 	}
 	chosen := candidates[0]
-	if prefix, _, ok := awsjson.Target(r); ok {
-		for _, s := range candidates {
-			if s.Model.TargetPrefix == prefix {
-				chosen = s
-			}
+	prefix, _, targeted := awsjson.Target(r)
+	for _, s := range candidates {
+		if targeted && s.Model.TargetPrefix == prefix || s.Path != "" && strings.HasPrefix(r.URL.Path, s.Path) {
+			chosen = s
 		}
 	}
 	f.serve(w, r, chosen)

@@ -63,7 +63,7 @@ func New(cfg Config) *Controller {
 	return c
 }
 
-// Start takes up the work where any earlier process left it. ended tells of agents that have ended, of any owner.
+// Start takes up the work where any earlier process left it.
 func (c *Controller) Start(ctx context.Context) error {
 	changed, stop := c.Store.Watch(platform.KindEndpoint)
 	if err := c.Resync(ctx); err != nil {
@@ -102,9 +102,6 @@ func (c *Controller) Drain(ctx context.Context) error {
 	return err
 }
 
-// Ended tells that an agent of an endpoint has ended.
-func (c *Controller) Ended(endpoint string) { c.loop.Enqueue(endpoint) }
-
 // Resync enqueues every endpoint, and the owner of every agent that the runner still knows.
 func (c *Controller) Resync(ctx context.Context) error {
 	q := platform.Query{Kind: platform.KindEndpoint}
@@ -132,7 +129,7 @@ func (c *Controller) Resync(ctx context.Context) error {
 	return nil
 }
 
-// keepLooking resyncs now and then.
+// keepLooking wakes the loop when an agent ends, and resyncs now and then.
 func (c *Controller) keepLooking(ctx context.Context) {
 	due, stop := c.Clock.After(resync)
 	for {
@@ -140,11 +137,26 @@ func (c *Controller) keepLooking(ctx context.Context) {
 		case <-ctx.Done():
 			stop()
 			return
+		case id := <-c.Runner.Ended():
+			c.loop.Enqueue(c.ownerOf(ctx, id))
 		case <-due:
 			c.loop.Enqueue(resyncName)
 			due, stop = c.Clock.After(resync)
 		}
 	}
+}
+
+// ownerOf finds the endpoint that an agent works for; of one that is not known, everything is looked at.
+func (c *Controller) ownerOf(ctx context.Context, id platform.AgentID) string {
+	agents, err := c.Runner.List(ctx)
+	if err == nil {
+		for _, a := range agents {
+			if a.ID == id {
+				return a.Owner.Name
+			}
+		}
+	}
+	return resyncName
 }
 
 // read finds an endpoint by its name.
