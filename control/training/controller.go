@@ -56,7 +56,9 @@ type Config struct {
 	Notice platform.Seconds
 	// Policy is that of the spot jobs that may fall back to on-demand capacity, one of spot.Names; empty is Stint's own.
 	Policy string
-	Log    *slog.Logger
+	// StartUp is what is believed of the time from launch to the user's code until a job's own is known; 0: half a minute.
+	StartUp platform.Seconds
+	Log     *slog.Logger
 }
 
 // Controller is the reconciler of training jobs and the control plane's side of AgentLink for them.
@@ -77,7 +79,7 @@ type Controller struct {
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
 	cfg.StopGrace, cfg.Notice = cmp.Or(cfg.StopGrace, stopGrace), cmp.Or(cfg.Notice, spotNotice)
-	cfg.Policy = cmp.Or(cfg.Policy, spot.Default)
+	cfg.Policy, cfg.StartUp = cmp.Or(cfg.Policy, spot.Default), cmp.Or(cfg.StartUp, startPrior)
 	c := &Controller{
 		Config: cfg, delivery: map[platform.AgentID]*delivery{}, view: newView(), brains: map[string]*brain{},
 		pools: map[platform.InstanceType]*pool{},

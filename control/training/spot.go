@@ -13,8 +13,8 @@ import (
 const (
 	// startPrior stands for the time from launch to the user's code until a job has been measured, and startBound is the most
 	// that is believed of a measurement.
-	startPrior = 30 * time.Second
-	startBound = 30 * time.Minute
+	startPrior platform.Seconds = 30
+	startBound                  = 30 * time.Minute
 	// checkpointCost is what a checkpoint is taken to cost the user's code, and meanOnDemand how long a machine lasts on demand.
 	checkpointCost = 10 * time.Second
 	meanOnDemand   = 7 * 24 * time.Hour
@@ -156,7 +156,7 @@ func (c *Controller) brainOf(job *platform.TrainingJob, pool *pool) (*brain, err
 	j.Tick = min(max(j.Deadline/400, shortestTick), longestTick)
 	// Spot capacity is lost with a notice; on-demand capacity may have to wait until others have had theirs.
 	notice := c.Notice.Duration() + noticeGrace
-	j.Changeover, j.AtRisk = measuredStart(&job.Status)+notice, j.Tick+notice
+	j.Changeover, j.AtRisk = c.measuredStart(&job.Status)+notice, j.Tick+notice
 	if spot, full := pool.offer.Rate.Nanos, job.Status.Rate.Nanos; spot > 0 && full > 0 {
 		j.PriceRatio = float64(full) / float64(spot)
 	}
@@ -177,7 +177,7 @@ func (c *Controller) brainOf(job *platform.TrainingJob, pool *pool) (*brain, err
 }
 
 // measuredStart is the longest that the job's attempts took from launch to the user's code.
-func measuredStart(st *platform.TrainingStatus) time.Duration {
+func (c *Controller) measuredStart(st *platform.TrainingStatus) time.Duration {
 	var longest time.Duration
 	for i := range st.Attempts {
 		if a := &st.Attempts[i]; !a.Running.IsZero() {
@@ -185,7 +185,7 @@ func measuredStart(st *platform.TrainingStatus) time.Duration {
 		}
 	}
 	if longest == 0 {
-		return startPrior
+		return c.StartUp.Duration()
 	}
 	return longest
 }
