@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/stint-ml/stint/platform"
@@ -41,27 +42,26 @@ type Config struct {
 	// process will be bound by its limits. It gives more notes. Nil: nothing is to be done.
 	Prepare func(runtimeFiles ...string) (notes []string, err error)
 
+	// Checkpoints makes what keeps the checkpoints of a job that wants it. Nil: such a job fails.
+	Checkpoints func(CheckpointFolder) (Checkpoints, error)
+
 	SpoolLimit int64          // bytes of undelivered reports at which the user's output is held back; 0 = 1 GiB
 	Patience   time.Duration  // how long an object store that is away is waited for; 0 = 10 minutes
 	Clock      platform.Clock // nil: the machine's
 	Log        *slog.Logger   // nil: none
 }
 
-// The reasons for which work is broken off.
-var (
-	errStop   = errors.New("the job was asked to stop")
-	errMaxRun = errors.New("the job reached its longest run time")
-	errGone   = errors.New("the control plane does not want this agent any more")
-)
-
 // agent is one run.
 type agent struct {
 	Config
-	spool *spool
-	post  *post
-	job   platform.Assignment
-	spec  sagemaker.CreateTrainingJobRequest
-	store *store
+	spool  *spool
+	post   *post
+	orders *orders
+	job    platform.Assignment
+	spec   sagemaker.CreateTrainingJobRequest
+	store  *store
+	meta   *metadata // nil: none could be had
+	keeper keeper
 
 	container sagemaker.ContainerDefinition // of an endpoint's instance
 }
@@ -74,20 +74,20 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer a.spool.close()
-	// life ends when the agent is not wanted any more, work also when the job is to stop.
+	// life ends when the agent is not wanted any more, the orders' work also when the job is to stop or to make way.
 	life, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer end(nil)
-	work, stop := context.WithCancelCause(life)
-	defer stop(nil)
-	defer context.AfterFunc(ctx, func() { stop(errStop) })()
+	a.orders = newOrders(life, a.Clock)
+	defer a.orders.breakOff(nil)
+	defer context.AfterFunc(ctx, a.orders.stop)()
 
 	// 1. Take the assignment.
-	err = a.takeAssignment(work)
+	err = a.takeAssignment(a.orders.work)
 	if platform.Is(err, platform.Denied) {
 		return err
 	}
-	// From here on everything reported is written down first and delivered in order; answers bring stop and gone.
-	a.post = &post{link: a.Link, token: a.Token, spool: a.spool, log: a.Log, stop: func() { stop(errStop) }, gone: func() { end(errGone) }}
+	// From here on everything reported is written down first and delivered in order; answers bring orders.
+	a.post = &post{link: a.Link, token: a.Token, spool: a.spool, clock: a.Clock, log: a.Log, heard: a.obey, gone: func() { end(errGone) }}
 	posted := make(chan struct{})
 	go func() {
 		defer close(posted)
@@ -97,16 +97,18 @@ func Run(ctx context.Context, cfg Config) error {
 		a.warn(note)
 	}
 	// 2 to 8. Do it.
-	outcome := a.outcomeOf(work, err)
+	outcome := a.outcomeOf(life, err)
 	if err == nil {
-		outcome = a.perform(work, life)
+		outcome = a.perform(a.orders.work, life)
 	}
-	// 9. Report the outcome, until it is acknowledged.
+	// 9. Report the outcome, until it is acknowledged. When the capacity goes before that, it is in the spool.
 	if life.Err() == nil {
+		here, done := a.orders.before(life, (*notice).leaves)
 		seq, err := a.spool.append(life, platform.Report{At: a.Clock.Now(), Outcome: &outcome}, durable)
 		if err == nil {
-			a.spool.waitAcked(life, seq)
+			a.spool.waitAcked(here, seq)
 		}
+		done()
 		a.Log.Info("the job has ended", "outcome", outcome.Kind, "reason", outcome.Reason)
 	}
 	end(nil)
@@ -175,34 +177,52 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 	if a.job.Kind == platform.KindEndpoint {
 		return a.serve(work, life)
 	}
-	// 2. Say so, and lay out /opt/ml.
+	// 2. Say so, lay out /opt/ml, and have the instance metadata where the user's code will look for it.
 	a.enter(platform.PhaseDownloading, "")
 	if err := a.layOut(); err != nil {
-		return a.outcomeOf(work, err)
+		return a.outcomeOf(life, err)
 	}
+	defer a.openMetadata()()
 	drop := a.takeBallast()
 	defer drop()
-	// 3. Fetch the inputs and the source.
+	// 3. Fetch the inputs, the source and the last checkpoints.
+	if err := a.openCheckpoints(work); err != nil {
+		return a.outcomeOf(life, err)
+	}
 	if err := a.fetch(work); err != nil {
-		return a.outcomeOf(work, err)
+		return a.outcomeOf(life, err)
+	}
+	if err := a.restore(work); err != nil {
+		return a.outcomeOf(life, err)
 	}
 	// 4. Start the user's command.
 	process, err := a.start(work)
 	if err != nil {
-		return a.outcomeOf(work, err)
+		return a.outcomeOf(life, err)
 	}
 	a.enter(platform.PhaseTraining, "")
-	// 5 and 6. Ship its log until it has ended.
+	// 5 and 6. Ship its log and its checkpoints until it has ended.
 	log := a.ship(life, process)
-	why := a.watch(work, life, process)
+	finish := a.sync(life, process)
+	why := a.watch(life, process)
 	drop()
+	unsynced := finish(why)
 	tail := log.wait()
 	if life.Err() != nil {
 		return platform.Outcome{}
 	}
-	// 7. Judge its end.
+	// 7. Judge its end. A stop that came after the notice of an interruption still is one.
+	if errors.Is(why, errInterrupted) {
+		why = a.orders.why(life)
+	}
 	outcome := a.judge(process, why, tail)
 	// 8. Upload what it made.
+	if outcome.Kind == platform.Interrupted {
+		return outcome // what is on this machine serves the next attempt, if that runs here too
+	}
+	if unsynced != nil {
+		outcome.Kept = a.outside(a.keeper.folder)
+	}
 	return a.upload(life, outcome)
 }
 
@@ -224,6 +244,11 @@ func (a *agent) report(r platform.Report) {
 	if _, err := a.spool.append(context.Background(), r, brief); err != nil {
 		a.Log.Error("a report could not be written down", "error", err)
 	}
+}
+
+// outside is a path below Root as the machine names it.
+func (a *agent) outside(path string) string {
+	return filepath.Join(a.Outside, strings.TrimPrefix(path, a.Root))
 }
 
 // wait sleeps for d or until ctx ends.

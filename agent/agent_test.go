@@ -109,7 +109,7 @@ func TestConfigurationFiles(t *testing.T) {
 			"instance_groups":[{"instance_group_name":"homogeneousCluster","instance_type":"ml.m5.large","hosts":["algo-1"]}],"network_interface_name":"lo"}`,
 		"inputdataconfig.json": `{"train":{"TrainingInputMode":"File","S3DistributionType":"ShardedByS3Key","RecordWrapperType":"None","ContentType":"text/csv"},
 			"validation":{"TrainingInputMode":"File","S3DistributionType":"FullyReplicated","RecordWrapperType":"None"}}`,
-		"checkpointconfig.json": `{"S3Uri":"s3://out/c"}`,
+		"checkpointconfig.json": `{"S3Uri":"s3://out/c","LocalPath":"/opt/ml/checkpoints"}`,
 	} {
 		doc, err := os.ReadFile(filepath.Join(b.cfg.Root, "input/config", file))
 		if err != nil {
@@ -145,6 +145,7 @@ func TestEnvironmentIsOnlyWhatTheContractNames(t *testing.T) {
 		"S3_ENDPOINT_URL": "http://127.0.0.1:9401", "AWS_ACCESS_KEY_ID": "ASIATEST", "AWS_SECRET_ACCESS_KEY": "s3cret", "AWS_SESSION_TOKEN": "t0ken",
 		"CURRENT_HOST": "algo-1", "SM_CURRENT_HOST": "algo-1", "STINT_NUM_CPUS": "2", "FROM": "runtime", "BOTH": "request", "PYTHONUNBUFFERED": "1",
 		"HOME": filepath.Join(b.cfg.Root, "home"), "TMPDIR": "/tmp",
+		"STINT_INTERRUPTION_FILE": filepath.Join(b.cfg.Root, "input/spot-interruption.json"), "STINT_METADATA_URL": env["AWS_EC2_METADATA_SERVICE_ENDPOINT"],
 		"PIP_BREAK_SYSTEM_PACKAGES": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PET_MASTER_PORT": "29346",
 	} {
 		if env[name] != want {
@@ -152,7 +153,10 @@ func TestEnvironmentIsOnlyWhatTheContractNames(t *testing.T) {
 		}
 		delete(env, name)
 	}
-	for _, shell := range []string{"PATH", "LANG", "ROOT", "PWD", "OLDPWD", "SHLVL", "_"} {
+	if !strings.HasPrefix(env["AWS_EC2_METADATA_SERVICE_ENDPOINT"], "http://127.0.0.1:") {
+		t.Errorf("the metadata service is at %q", env["AWS_EC2_METADATA_SERVICE_ENDPOINT"])
+	}
+	for _, shell := range []string{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "PATH", "LANG", "ROOT", "PWD", "OLDPWD", "SHLVL", "_"} {
 		delete(env, shell)
 	}
 	if len(env) > 0 {

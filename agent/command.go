@@ -104,7 +104,7 @@ func (a *agent) environment(path string) []string {
 		"AWS_REGION": job.Site.Region, "AWS_DEFAULT_REGION": job.Site.Region, "SAGEMAKER_REGION": job.Site.Region,
 		"AWS_ENDPOINT_URL": job.Endpoint, "AWS_ENDPOINT_URL_S3": job.S3, "S3_ENDPOINT_URL": job.S3,
 		"AWS_ACCESS_KEY_ID": job.Session.ID, "AWS_SECRET_ACCESS_KEY": job.Session.Secret, "AWS_SESSION_TOKEN": job.Session.Token,
-	}, job.Runtime.Env, a.spec.Environment}
+	}, a.spotVariables(), job.Runtime.Env, a.spec.Environment}
 	if job.Runtime.Interpreter != "" {
 		layers = append([]map[string]string{pythonVariables(job.Name)}, layers...)
 	}

@@ -21,9 +21,10 @@ type post struct {
 	link  platform.AgentLink
 	token string
 	spool *spool
+	clock platform.Clock
 	log   *slog.Logger
-	stop  func() // the job is to stop
-	gone  func() // the agent is not wanted
+	heard func(ack platform.Ack, sent time.Time) // what an answer orders; sent is when the question was
+	gone  func()                                 // the agent is not wanted
 }
 
 // run ends with ctx, or when the control plane turns the agent away.
@@ -34,6 +35,7 @@ func (p *post) run(ctx context.Context) {
 		if len(pending) == 0 {
 			pending = p.read(ctx)
 		}
+		sent := p.clock.Now()
 		ack, err := p.deliver(ctx, pending)
 		switch {
 		case platform.Is(err, platform.Denied):
@@ -55,6 +57,7 @@ func (p *post) run(ctx context.Context) {
 			p.log.Info("the control plane is back")
 			pause, away = firstPause, false
 		}
+		p.heard(ack, sent)
 		pending = p.settle(ctx, pending, ack)
 	}
 }
@@ -76,9 +79,6 @@ func (p *post) settle(ctx context.Context, pending []platform.Report, ack platfo
 	left := pending
 	for len(left) > 0 && left[0].Seq <= ack.Seq {
 		left = left[1:]
-	}
-	if ack.Stop {
-		p.stop()
 	}
 	if len(left) > 0 && len(left) == len(pending) {
 		wait(ctx, platform.SystemClock{}, longestPause) // nothing was taken, and nothing says why

@@ -240,7 +240,8 @@ func (c *counter) add(n int) {
 	c.own.Add(int64(n))
 }
 
-// progress reports how far a transfer is, once a second as long as it takes. The function it returns ends that.
+// progress reports how far a transfer is, once a second as long as it takes; a total of 0 is not known. The function it
+// returns ends that.
 func (a *agent) progress(phase platform.Phase, what string, done *atomic.Int64, total int64) (end func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -253,7 +254,11 @@ func (a *agent) progress(phase platform.Phase, what string, done *atomic.Int64, 
 			}
 			if now := done.Load(); now != said {
 				said = now
-				a.enter(phase, what+": "+bytesText(now)+" of "+bytesText(total))
+				text := what + ": " + bytesText(now)
+				if total > 0 {
+					text += " of " + bytesText(total)
+				}
+				a.enter(phase, text)
 			}
 		}
 	}()

@@ -26,8 +26,11 @@ type control struct {
 	away       bool
 	denied     bool
 	stop, gone bool
+	notice     *platform.Interruption
+	onLine     func(line string) // called with every line of the log, locked
 	reports    []platform.Report
 	asked      int
+	delivered  int
 	changed    chan struct{}
 }
 
@@ -49,6 +52,7 @@ func (c *control) Deliver(_ context.Context, _ string, reports []platform.Report
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.away {
+		c.signal()
 		return platform.Ack{}, platform.Errorf(platform.Unavailable, "", "away")
 	}
 	seq := int64(len(c.reports))
@@ -60,9 +64,25 @@ func (c *control) Deliver(_ context.Context, _ string, reports []platform.Report
 			return platform.Ack{}, platform.Errorf(platform.Invalid, "", "gap before %d", r.Seq)
 		}
 		c.reports, seq = append(c.reports, r), seq+1
+		for _, e := range r.Logs {
+			if c.onLine != nil {
+				c.onLine(e.Message)
+			}
+		}
 	}
+	c.delivered++
 	c.signal()
-	return platform.Ack{Seq: seq, Stop: c.stop, Gone: c.gone}, nil
+	return platform.Ack{Seq: seq, Stop: c.stop, Gone: c.gone, Interrupt: c.notice}, nil
+}
+
+// interrupt gives notice.
+func (c *control) interrupt(left time.Duration) {
+	c.set(func(c *control) { c.notice = noticeOf(left) })
+}
+
+func noticeOf(left time.Duration) *platform.Interruption {
+	now := time.Now().UTC()
+	return &platform.Interruption{At: now, Until: now.Add(left), Reason: "the room is needed"}
 }
 
 func (c *control) signal() {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net"
@@ -12,6 +13,9 @@ import (
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
+
+// contractRoot is what the contract calls Config.Root.
+const contractRoot = "/opt/ml"
 
 // The places of the contract under Config.Root.
 const (
@@ -51,6 +55,12 @@ type channelConfig struct {
 	ContentType        string `json:"ContentType,omitempty"`
 }
 
+// checkpointConfig is checkpointconfig.json, with the default that a request may leave out.
+type checkpointConfig struct {
+	LocalPath string `json:"LocalPath"`
+	S3Uri     string `json:"S3Uri"`
+}
+
 // layOut makes the folders of the contract and writes the configuration files.
 func (a *agent) layOut() error {
 	for _, folder := range []string{"", "input", configFolder, dataFolder, modelFolder, "output", outputFolder, checkpointFolder, homeFolder} {
@@ -67,8 +77,8 @@ func (a *agent) layOut() error {
 		"resourceconfig.json":  a.resources(),
 		"inputdataconfig.json": a.channels(),
 	}
-	if a.spec.CheckpointConfig != nil {
-		files["checkpointconfig.json"] = a.spec.CheckpointConfig
+	if spec := a.spec.CheckpointConfig; spec != nil {
+		files["checkpointconfig.json"] = checkpointConfig{S3Uri: shapes.Value(spec.S3Uri), LocalPath: cmp.Or(shapes.Value(spec.LocalPath), contractRoot+"/"+checkpointFolder)}
 	}
 	for name, content := range files {
 		doc, err := json.Marshal(content)

@@ -28,6 +28,8 @@ func newMetrics(definitions []sagemaker.MetricDefinition) (metrics []metric, war
 		expression := strings.ReplaceAll(source, `\Z`, `\z`)
 		regex, err := regexp.Compile(expression)
 		switch {
+		case strings.HasPrefix(name, ownMetrics):
+			warnings = append(warnings, fmt.Sprintf("metric %q is not collected: names that begin with %q are the server's own", name, ownMetrics))
 		case err != nil:
 			warnings = append(warnings, fmt.Sprintf("metric %q is not collected: its regular expression %q cannot be used (look-around and back-references are not supported): %v", name, source, err))
 		case regex.NumSubexp() == 0:

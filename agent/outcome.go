@@ -34,14 +34,23 @@ func diskError(path string, err error) error {
 }
 
 // outcomeOf turns the error that ended the work before the user's code ran into an outcome. A nil error gives none.
-func (a *agent) outcomeOf(work context.Context, err error) platform.Outcome {
+func (a *agent) outcomeOf(life context.Context, err error) platform.Outcome {
 	if err == nil {
 		return platform.Outcome{}
 	}
-	if cause := context.Cause(work); cause != nil {
-		return platform.Outcome{Kind: platform.StopObeyed, Reason: cause.Error()}
+	switch why := a.orders.why(life); why {
+	case nil:
+		return failed(err)
+	case errInterrupted:
+		return a.interrupted(0)
+	default:
+		return platform.Outcome{Kind: platform.StopObeyed, Reason: why.Error()}
 	}
-	return failed(err)
+}
+
+// interrupted is the outcome of a job whose capacity is taken.
+func (a *agent) interrupted(code int) platform.Outcome {
+	return platform.Outcome{Kind: platform.Interrupted, ExitCode: code, Reason: a.orders.given().Reason}
 }
 
 // failed classifies an error: what the job asked for, or the platform's fault.
@@ -59,6 +68,10 @@ func (a *agent) judge(p *process, why error, tail string) platform.Outcome {
 	switch {
 	case errors.Is(why, errStop):
 		return platform.Outcome{Kind: platform.StopObeyed, ExitCode: code}
+	case errors.Is(why, errInterrupted):
+		// Also with exit code 0: a program that saved its state and left cannot be told from one that was just done, and the latter
+		// will be done again soon, as it goes on from its last checkpoint.
+		return a.interrupted(code)
 	case errors.Is(why, errMaxRun):
 		return platform.Outcome{Kind: platform.MaxRuntimeExceeded, ExitCode: code}
 	case code == 0:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -27,7 +28,8 @@ type process struct {
 	main   chan struct{} // closed when the command itself has ended
 	all    chan struct{} // closed when nothing is left that the agent could wait for
 	status syscall.WaitStatus
-	alone  bool // the agent is the first process of a pid namespace: all others in it are the job's
+	cutOff atomic.Int32 // how many processes were seen to end by a signal: they may have left files half written
+	alone  bool         // the agent is the first process of a pid namespace: all others in it are the job's
 }
 
 // start starts the user's command in a session of its own.
@@ -120,16 +122,21 @@ func (p *process) reap() {
 				close(p.main)
 			}
 			return
-		case pid == p.pid && (status.Exited() || status.Signaled()):
-			p.status, ended = status, true
-			close(p.main)
+		case status.Exited() || status.Signaled():
+			if status.Signaled() {
+				p.cutOff.Add(1)
+			}
+			if pid == p.pid {
+				p.status, ended = status, true
+				close(p.main)
+			}
 		}
 	}
 }
 
-// watch waits for the command to end, or ends it when its time is over or the job is to stop. It gives the reason, nil when
-// the command ended by itself, and returns when no process of the job is left.
-func (a *agent) watch(work, life context.Context, p *process) (why error) {
+// watch waits for the command to end, or ends it when its time is over, when the job is to stop, or when its capacity is taken.
+// It gives the reason, nil when the command ended by itself, and returns when no process of the job is left.
+func (a *agent) watch(life context.Context, p *process) (why error) {
 	var limit <-chan time.Time
 	if a.job.MaxRun > 0 {
 		fired, stop := a.Clock.After(a.job.MaxRun.Duration())
@@ -140,14 +147,18 @@ func (a *agent) watch(work, life context.Context, p *process) (why error) {
 	case <-p.main:
 	case <-limit:
 		why = errMaxRun
-	case <-work.Done():
-		why = context.Cause(work)
+	case <-a.orders.work.Done():
+		why = a.orders.why(life)
+	}
+	if errors.Is(why, errInterrupted) && p.over() {
+		<-p.main
+		why = nil // it was done before it was told
 	}
 	if why != nil && !errors.Is(why, errGone) {
 		a.Log.Info("ending the training process", "why", why)
-		a.end(life, p)
+		a.end(life, p, why)
 	}
-	p.kill()
+	a.kill(p)
 	<-p.main
 	settled, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
@@ -159,20 +170,34 @@ func (a *agent) watch(work, life context.Context, p *process) (why error) {
 	return why
 }
 
-// end asks the command to end and gives it the grace. Only the command itself is signalled, as a container's would be: it may
-// need its workers to save its state. Once it has ended, what it left running is asked too and has the rest of the grace.
-func (a *agent) end(life context.Context, p *process) {
-	grace, stop := a.Clock.After(a.job.StopGrace.Duration())
-	defer stop()
-	_ = syscall.Kill(p.pid, syscall.SIGTERM)
+// end asks the command to end and gives it the grace: of a stop, or what an interruption leaves, which may come on top. Only
+// the command itself is signalled, as a container's would be: it may need its workers to save its state. Once it has ended,
+// what it left running is asked too and has the rest of the grace.
+func (a *agent) end(life context.Context, p *process, why error) {
+	inTime, done := a.orders.before(life, func(n *notice) time.Time { return n.workEnds(a.reserve(n)) })
+	defer done()
+	var grace <-chan time.Time // of an interruption, only its own
+	if !errors.Is(why, errInterrupted) {
+		fired, stop := a.Clock.After(a.job.StopGrace.Duration())
+		defer stop()
+		grace = fired
+	}
+	_ = a.ask(func(signal syscall.Signal) error { return syscall.Kill(p.pid, signal) })
 	select {
 	case <-p.main:
 	case <-grace:
 		return
-	case <-life.Done():
+	case <-inTime.Done():
 		return
 	}
-	p.signalRest(syscall.SIGTERM)
+	if a.ask(p.signalRest) == nil {
+		if p.signal() != 0 {
+			p.cutOff.Add(-1) // the command itself has nothing open any more
+		}
+		if !p.alone {
+			p.cutOff.Add(1) // how the others end is not to be known
+		}
+	}
 	left := p.all
 	if !p.alone {
 		left = p.groupGone()
@@ -180,19 +205,47 @@ func (a *agent) end(life context.Context, p *process) {
 	select {
 	case <-left:
 	case <-grace:
-	case <-life.Done():
+	case <-inTime.Done():
 	}
 }
 
-// kill ends everything of the job that still runs, at once.
-func (p *process) kill() { p.signalRest(syscall.SIGKILL) }
+// over reports whether the command has ended, waited for or not.
+func (p *process) over() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, p.pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err != nil || info.Signo != 0 // it was waited for, or waits to be
+}
 
-func (p *process) signalRest(signal syscall.Signal) {
-	if p.alone {
-		_ = syscall.Kill(-1, signal)
-		return
+// kill ends everything of the job that still runs, at once. What keeps the checkpoints looks first at what is being written, so
+// the processes are held still for that moment.
+func (a *agent) kill(p *process) {
+	if a.keeper.Checkpoints != nil && p.signalRest(syscall.SIGSTOP) == nil {
+		p.cutOff.Add(1)
+		a.keeper.Freeze()
 	}
-	_ = syscall.Kill(-p.pid, signal)
+	_ = p.signalRest(syscall.SIGKILL)
+}
+
+// ask sends SIGTERM. What does not catch it dies of it there and then, so what is being written is looked at first.
+func (a *agent) ask(signal func(syscall.Signal) error) error {
+	if a.keeper.Checkpoints == nil {
+		return signal(syscall.SIGTERM)
+	}
+	if err := signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	a.keeper.Freeze()
+	err := signal(syscall.SIGTERM)
+	_ = signal(syscall.SIGCONT)
+	return err
+}
+
+// signalRest signals everything of the job that still runs; an error says that there is nothing.
+func (p *process) signalRest(signal syscall.Signal) error {
+	if p.alone {
+		return syscall.Kill(-1, signal)
+	}
+	return syscall.Kill(-p.pid, signal)
 }
 
 // groupGone tells when the command's process group is empty.

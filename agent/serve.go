@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/stint-ml/stint/platform"
@@ -51,29 +52,35 @@ func (a *agent) serve(work, life context.Context) platform.Outcome {
 	// 1. Say so, and bring the model.
 	a.enter(platform.PhaseDownloading, "")
 	if err := a.fetchModel(work); err != nil {
-		return a.outcomeOf(work, err)
+		return a.outcomeOf(life, err)
 	}
 	// 2. Start the container on a port of its own.
 	address, err := freeAddress()
 	if err != nil {
-		return a.outcomeOf(work, err)
+		return a.outcomeOf(life, err)
 	}
 	_, port, _ := strings.Cut(address, ":")
 	a.spec.Environment[portVariable] = port
 	process, err := a.start(work)
 	if err != nil {
-		return a.outcomeOf(work, err)
+		return a.outcomeOf(life, err)
 	}
 	log := a.ship(life, process)
 	// 3. Say when it is healthy; a container that never is has failed.
-	serving, fail := context.WithCancelCause(work)
-	defer fail(nil)
-	go a.vouch(serving, address, fail)
-	why := a.watch(serving, life, process)
-	fail(nil)
+	var unhealthy atomic.Bool
+	vouching, done := context.WithCancel(work)
+	go a.vouch(vouching, address, func() {
+		unhealthy.Store(true)
+		a.orders.stop()
+	})
+	why := a.watch(life, process)
+	done()
 	tail := log.wait()
-	if life.Err() != nil {
+	switch {
+	case life.Err() != nil:
 		return platform.Outcome{}
+	case unhealthy.Load():
+		why = errUnhealthy
 	}
 	return a.judgeContainer(process, why, tail)
 }
@@ -88,7 +95,7 @@ func freeAddress() (string, error) {
 }
 
 // vouch asks the container until it is healthy, and reports that.
-func (a *agent) vouch(ctx context.Context, address string, fail func(error)) {
+func (a *agent) vouch(ctx context.Context, address string, fail func()) {
 	limit := a.job.Health
 	if limit == 0 {
 		limit = healthTime
@@ -108,7 +115,7 @@ func (a *agent) vouch(ctx context.Context, address string, fail func(error)) {
 			return
 		case <-late:
 			stop()
-			fail(errUnhealthy)
+			fail()
 			return
 		case <-again:
 		}

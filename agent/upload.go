@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 	"strings"
@@ -29,12 +30,14 @@ var artifacts = []artifact{
 
 // upload brings the model and the output data to the store, however the user's code ended, and completes the outcome. An
 // empty folder leaves nothing in the store, as on AWS. What cannot be uploaded stays on the machine, and the outcome says
-// where.
+// where. An interruption does not end it before its time is up: what is finished is not to be done again.
 func (a *agent) upload(life context.Context, o platform.Outcome) platform.Outcome {
 	a.enter(platform.PhaseUploading, "")
-	a.store.refresh(life)
+	inTime, done := a.orders.before(life, (*notice).syncEnds)
+	defer done()
+	a.store.refresh(inTime)
 	for _, art := range artifacts {
-		uri, err := a.uploadArtifact(life, art)
+		uri, err := a.uploadArtifact(inTime, art)
 		if err == nil {
 			art.uploaded(&o, uri)
 			continue
@@ -42,20 +45,27 @@ func (a *agent) upload(life context.Context, o platform.Outcome) platform.Outcom
 		if life.Err() != nil {
 			return o
 		}
+		if inTime.Err() != nil {
+			err = context.Cause(inTime)
+		}
+		if errors.Is(err, errInterrupted) && o.Kind == platform.Succeeded {
+			return a.interrupted(o.ExitCode)
+		}
 		o = a.notUploaded(o, art, err)
 	}
 	return o
 }
 
-// notUploaded says in the outcome that an artifact is still here. A failure of the user's code stays the outcome's kind.
+// notUploaded says in the outcome that an artifact is still here. A failure of the user's code stays the outcome's kind, and so
+// does a stop or the longest run time when there was no time left to upload.
 func (a *agent) notUploaded(o platform.Outcome, art artifact, err error) platform.Outcome {
-	kept := filepath.Join(a.Outside, art.folder)
+	kept := a.outside(filepath.Join(a.Root, art.folder))
 	a.Log.Error("an artifact could not be uploaded", "kept", kept, "error", err)
 	if o.Kept == "" {
 		o.Kept = kept
 	}
 	said := "the " + art.name + " could not be uploaded to " + string(a.job.Output) + " and is kept in " + kept
-	if o.Kind == platform.AlgorithmError || o.Kind == platform.ClientError || o.Kind == platform.InternalError {
+	if errors.Is(err, errInterrupted) || o.Kind == platform.AlgorithmError || o.Kind == platform.ClientError || o.Kind == platform.InternalError {
 		a.warn(said + ": " + err.Error())
 		return o
 	}

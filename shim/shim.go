@@ -2,7 +2,7 @@
 // carried in the binary.
 //
 // It plays the part that the framework containers' toolkits play: script mode for
-// training. Here live only programs for the standard library of Python 3.8 and later
+// training, the model server for inference. Here live only programs for the standard library of Python 3.8 and later
 // and the code that puts them on disk; fetching, shipping logs and deciding what a job
 // may use are the agent's work, and nothing of ours is imported.
 package shim
@@ -31,7 +31,19 @@ import (
 // interpreter gets them.
 const TrainProgram = "train.py"
 
-//go:embed *.py hook/*.py
+// ServeProgram is the model server, relative to the folder given to Install. Run it as
+//
+//	<interpreter> <folder>/serve.py [--framework sklearn|xgboost|pytorch|onnx]
+//
+// with the environment of the endpoint's container, as its user. The user's code runs in
+// forks of this process, so it gets the interpreter with its site module and PYTHON*
+// variables. It listens on SAGEMAKER_BIND_TO_PORT (8080) of STINT_BIND_ADDRESS
+// (127.0.0.1) before it loads the model, answers GET /ping with 503 until that is done,
+// ends with code 0 within STINT_DRAIN_SECONDS (25) of SIGTERM, and with code 1, having
+// said why in /opt/ml/output/failure, when the model cannot be served.
+const ServeProgram = "serve.py"
+
+//go:embed *.py hook/*.py stintserve/*.py
 var programs embed.FS
 
 // Programs returns the programs as they must lie on disk: a folder whose files import

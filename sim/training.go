@@ -35,6 +35,9 @@ type Config struct {
 	Plan    func(job string) Plan
 	Market  platform.Market  // nil: there is no spot capacity
 	Notice  platform.Seconds // of an interruption; 0 is the controller's own
+	Policy  string           // of the spot jobs that may fall back to on-demand capacity; empty is the controller's own
+	// StartUp is what is believed of the time from launch to the user's code until a job has been measured; 0: as the controller.
+	StartUp platform.Seconds
 }
 
 // Training is a world of training jobs: the real controller over a memory store, with simulated agents on a fake machine.
@@ -89,7 +92,7 @@ func (w *Training) boot() {
 		Store: w.Store, Runner: machines{w.Machine, w}, Runtimes: anyRuntime{}, Logs: w.Telemetry, Metrics: w.Telemetry, Clock: w.Clock,
 		Random: &counter{}, Site: w.site, Key: w.key, Log: slog.New(slog.DiscardHandler),
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
-		Market:    w.config.Market, Notice: w.config.Notice,
+		Market:    w.config.Market, Notice: w.config.Notice, Policy: w.config.Policy, StartUp: w.config.StartUp,
 	})
 	w.ServerUp = true
 }

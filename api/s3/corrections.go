@@ -23,10 +23,7 @@ import (
 // correct goes around every call: it refuses keys that files cannot stand for, and sends each request id once.
 func correct(c fiber.Ctx) error {
 	if message := unkeepable(string(c.Request().URI().PathOriginal())); message != "" {
-		id, host := utils.EnsureRequestIDs(c)
-		c.Response().Header.SetContentType(fiber.MIMEApplicationXML)
-		e := s3err.APIError{Code: "InvalidArgument", Description: message, HTTPStatusCode: http.StatusBadRequest}
-		return c.Status(e.HTTPStatusCode).Send(e.XMLBody(id, host))
+		return refuse(c, s3err.APIError{Code: "InvalidArgument", Description: message, HTTPStatusCode: http.StatusBadRequest})
 	}
 	err := c.Next()
 	headers := &c.Response().Header

@@ -1,8 +1,9 @@
 // Package s3 is the object store: an S3 server on a port of its own and, by a proxy, on the shared one.
 //
 // The protocol, the object semantics and the files on disk are versitygw's, used as a library. What is ours: who may call
-// and what they may do (accounts.go), that an acknowledged write survives a crash (durable.go, attributes.go), the proxy
-// for the shared port (proxy.go) and small corrections towards AWS's behaviour (corrections.go). Nothing here knows jobs.
+// and what they may do (accounts.go), URLs presigned the old way (presigned.go), that an acknowledged write survives a crash
+// (durable.go, attributes.go), the proxy for the shared port (proxy.go) and small corrections towards AWS's behaviour
+// (corrections.go). Nothing here knows jobs.
 //
 // The store keeps objects as plain files below Config.Dir and therefore reaches them relative to the process's working
 // directory: Start changes it, for good. A process can run one Server at a time, must not change its working directory
@@ -135,6 +136,7 @@ func (s *Server) listen(store *durable) (*s3api.S3ApiServer, string, error) {
 	// versitygw's root is the account itself: it owns every bucket, so that x-amz-expected-bucket-owner compares with
 	// the account id. Nobody can sign as it, since nobody knows its secret; our root user is an admin by another key.
 	root := middlewares.RootUserConfig{Access: s.config.Site.Account, Secret: hex.EncodeToString(secret[:])}
+	callers := &identities{s.config.Accounts, s.config.Site}
 	listening := make(chan struct{})
 	options := []s3api.Option{
 		s3api.WithQuiet(),
@@ -143,9 +145,10 @@ func (s *Server) listen(store *durable) (*s3api.S3ApiServer, string, error) {
 		s3api.WithConcurrencyLimiter(maxConnections, maxRequests),
 		s3api.WithMiddleware("/", s.proxy.restoreClient),
 		s3api.WithMiddleware("/", correct),
+		s3api.WithMiddleware("/", callers.acceptVersion2),
 		s3api.WithOnListen(func() { close(listening) }),
 	}
-	gateway, err := s3api.New(store, root, s.config.Site.Region, &identities{s.config.Accounts, s.config.Site}, nil, nil, nil, nil, options...)
+	gateway, err := s3api.New(store, root, s.config.Site.Region, callers, nil, nil, nil, nil, options...)
 	if err != nil {
 		return nil, "", err
 	}

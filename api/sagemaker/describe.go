@@ -50,8 +50,10 @@ func describe(job *platform.TrainingJob, modified time.Time) *sagemaker.Describe
 	}
 	if !st.Started.IsZero() && st.State.Ended() {
 		out.TrainingEndTime = shapes.NewTimestamp(st.Ended)
-		out.TrainingTimeInSeconds = ptr(int32(st.Seconds()))
-		out.BillableTimeInSeconds = ptr(int32(st.Billable))
+		if worked := st.Seconds(); worked > 0 || !job.IsSpot() { // the SDK divides by them to tell what spot has saved
+			out.TrainingTimeInSeconds = ptr(int32(worked))
+			out.BillableTimeInSeconds = ptr(int32(st.Billable))
+		}
 	}
 	return out
 }

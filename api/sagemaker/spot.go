@@ -140,38 +140,39 @@ func readTerms(in *sagemaker.CreateTrainingJobRequest, now time.Time) (t terms, 
 	}
 	deadline, timed := tags[deadlineTag]
 	fallback, told := tags[fallbackTag]
-	if !isTrue(in.EnableManagedSpotTraining) {
-		for _, tag := range []string{deadlineTag, fallbackTag} {
-			if _, has := tags[tag]; has {
-				return t, invalid("Invalid tag %s. It is only supported when EnableManagedSpotTraining is set to true", tag)
-			}
-		}
-		return t, nil
-	}
-	switch {
+	switch spot := isTrue(in.EnableManagedSpotTraining); {
+	case timed && !spot:
+		return t, invalid("Invalid tag %s. It is only supported when EnableManagedSpotTraining is set to true", deadlineTag)
+	case told && !spot:
+		return t, invalid("Invalid tag %s. It is only supported when EnableManagedSpotTraining is set to true", fallbackTag)
 	case told && fallback != "none" && fallback != "on-demand":
 		return t, invalid("Invalid tag %s=%s. It must be none or on-demand", fallbackTag, fallback)
 	case timed && fallback != "on-demand":
 		return t, invalid("Invalid tag %s. Spot capacity alone cannot promise a time; it needs the tag %s=on-demand beside it", deadlineTag, fallbackTag)
 	}
 	t.fallback = fallback == "on-demand"
-	if !timed {
-		return t, nil
+	if timed {
+		err = t.keepDeadline(in, deadline, now)
 	}
-	if t.deadline, err = readDeadline(deadline, now); err != nil {
-		return t, err
+	return t, err
+}
+
+// keepDeadline reads a deadline and holds it against the job's own limits.
+func (t *terms) keepDeadline(in *sagemaker.CreateTrainingJobRequest, text string, now time.Time) (err error) {
+	if t.deadline, err = readDeadline(text, now); err != nil {
+		return err
 	}
 	left := t.deadline.Sub(now)
 	switch wait, run := maxWait(in).Duration(), maxRuntime(in).Duration(); {
 	case left <= 0:
-		return t, invalid("Invalid tag %s=%s. It has passed already", deadlineTag, deadline)
+		return invalid("Invalid tag %s=%s. It has passed already", deadlineTag, text)
 	case left > wait:
-		return t, invalid("Invalid tag %s=%s. It must not be later than MaxWaitTimeInSeconds (%d), when the job is stopped", deadlineTag, deadline, maxWait(in))
+		return invalid("Invalid tag %s=%s. It must not be later than MaxWaitTimeInSeconds (%d), when the job is stopped", deadlineTag, text, maxWait(in))
 	case left < run:
 		t.warnings = append(t.warnings, fmt.Sprintf("the job must be done in %s and may run for %s (MaxRuntimeInSeconds): as it may need all of that it runs on demand from the start; "+
 			"a MaxRuntimeInSeconds close to what the work needs leaves room for spot", left.Round(time.Second), run))
 	}
-	return t, nil
+	return nil
 }
 
 func readDeadline(text string, now time.Time) (time.Time, error) {

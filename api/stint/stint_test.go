@@ -133,6 +133,20 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// stored reads a job from the store.
+func stored(t *testing.T, store platform.Store, name string) (platform.Record, *platform.TrainingJob) {
+	t.Helper()
+	rec, err := store.Get(t.Context(), platform.Key{Kind: platform.KindTrainingJob, Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	job, err := platform.ReadTrainingJob(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec, job
+}
+
 // racing changes the job once behind the service's back, between its look and its commit.
 type racing struct {
 	platform.Store
@@ -147,65 +161,55 @@ func (r *racing) Commit(ctx context.Context, tx platform.Tx) error {
 	return r.Store.Commit(ctx, tx)
 }
 
-// TestANoticeMeetsTheJobAsItIs: a job that ended in between is not given notice, one that only moved on is, and the notice is stored whole.
-func TestANoticeMeetsTheJobAsItIs(t *testing.T) {
+// race opens a door whose store has one job, "job", that enters a phase just before the first commit of the service.
+func race(t *testing.T, meanwhile platform.JobPhase) *apitest.Door {
+	t.Helper()
+	store := memory.New()
+	r := &racing{Store: store}
+	d := apitest.Open(t, store, func(*apitest.Door) []*api.Service { return []*api.Service{stint.New(stint.Config{Store: r})} })
+	seed(t, d, store, "job", func(*platform.TrainingJob) {})
+	r.race = func() {
+		rec, job := stored(t, store, "job")
+		err := job.Status.Enter(meanwhile, d.Clock.Now(), "m")
+		if err == nil {
+			rec, err = job.Record(rec, d.Clock.Now())
+		}
+		if err == nil {
+			err = store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{{Record: rec}}})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	return d
+}
+
+func TestANoticeMeetsAJobThatMovedOn(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
-		meanwhile platform.JobPhase
-		status    int
-	}{
-		"moved on": {platform.JobTraining, 200},
-		"ended":    {platform.JobPhaseFailed, 400},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			store := memory.New()
-			r := &racing{Store: store}
-			d := apitest.Open(t, store, func(*apitest.Door) []*api.Service { return []*api.Service{stint.New(stint.Config{Store: r})} })
-			seed(t, d, store, "job", func(*platform.TrainingJob) {})
-			key := platform.Key{Kind: platform.KindTrainingJob, Name: "job"}
-			read := func() (platform.Record, *platform.TrainingJob) {
-				rec, err := store.Get(t.Context(), key)
-				if err != nil {
-					t.Fatal(err)
-				}
-				job, err := platform.ReadTrainingJob(rec)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return rec, job
-			}
-			r.race = func() {
-				rec, job := read()
-				err := job.Status.Enter(tt.meanwhile, d.Clock.Now(), "m")
-				if err == nil {
-					rec, err = job.Record(rec, d.Clock.Now())
-				}
-				if err == nil {
-					err = store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{{Record: rec}}})
-				}
-				if err != nil {
-					t.Error(err)
-				}
-			}
-			status, answer := d.JSON(t, apitest.Of(d.Root), "stint", "Stint.InterruptTrainingJob", `{"TrainingJobName": "job"}`)
-			if status != tt.status || !r.once.Load() {
-				t.Fatalf("%d %s", status, answer)
-			}
-			_, job := read()
-			given, now := job.Status.Attempts[0].Notice, d.Clock.Now()
-			switch {
-			case job.Status.Phase != tt.meanwhile:
-				t.Errorf("the job is %s again", job.Status.Phase)
-			case (given != nil) != (status == 200):
-				t.Errorf("notice: %+v", given)
-			case given != nil && (!given.At.Equal(now) || !given.Until.Equal(now.Add(2*time.Minute)) || given.Reason == ""):
-				t.Errorf("notice: %+v", *given)
-			}
-			var said struct{ InterruptionTime float64 }
-			if given != nil && (json.Unmarshal([]byte(answer), &said) != nil || said.InterruptionTime != float64(given.Until.Unix())) {
-				t.Errorf("%s", answer)
-			}
-		})
+	d := race(t, platform.JobTraining)
+	status, answer := d.JSON(t, apitest.Of(d.Root), "stint", "Stint.InterruptTrainingJob", `{"TrainingJobName": "job"}`)
+	if status != 200 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	_, job := stored(t, d.Store, "job")
+	given, now := job.Status.Attempts[0].Notice, d.Clock.Now()
+	if job.Status.Phase != platform.JobTraining || given == nil || !given.At.Equal(now) || !given.Until.Equal(now.Add(2*time.Minute)) || given.Reason == "" {
+		t.Errorf("in %s the notice is %+v", job.Status.Phase, given)
+	}
+	var said struct{ InterruptionTime float64 }
+	if err := json.Unmarshal([]byte(answer), &said); err != nil || said.InterruptionTime != float64(given.Until.Unix()) {
+		t.Errorf("%s", answer)
+	}
+}
+
+func TestAJobThatEndedInBetweenGetsNoNotice(t *testing.T) {
+	t.Parallel()
+	d := race(t, platform.JobPhaseFailed)
+	status, answer := d.JSON(t, apitest.Of(d.Root), "stint", "Stint.InterruptTrainingJob", `{"TrainingJobName": "job"}`)
+	if status != 400 || !strings.Contains(answer, "it is in status Failed") {
+		t.Errorf("%d %s", status, answer)
+	}
+	if _, job := stored(t, d.Store, "job"); job.Status.Attempts[0].Notice != nil || job.Status.Phase != platform.JobPhaseFailed {
+		t.Errorf("%+v", job.Status)
 	}
 }

@@ -85,7 +85,7 @@ func (a *app) rootCommand() *cobra.Command {
 		root.AddCommand(c)
 	}
 	for _, c := range []*cobra.Command{
-		a.runCommand(), a.jobsCommand(), a.describeCommand(), a.logsCommand(), a.stopCommand(), a.costCommand(), a.deleteCommand(),
+		a.runCommand(), a.jobsCommand(), a.describeCommand(), a.logsCommand(), a.stopCommand(), a.costCommand(), a.spotCommand(), a.deleteCommand(),
 	} {
 		c.GroupID = "jobs"
 		root.AddCommand(c)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stint-ml/stint/cmd/stint/client"
 	"github.com/stint-ml/stint/cmd/stint/server"
+	"github.com/stint-ml/stint/drivers/market/static"
 	"github.com/stint-ml/stint/drivers/runtimes"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -32,6 +33,8 @@ type upFlags struct {
 	cpus             float64
 	memory           string
 	stopGrace        time.Duration
+	spot             server.Spot
+	spotNotice       time.Duration
 	logLevel         string
 	quiet            bool
 }
@@ -61,6 +64,10 @@ other ports.`,
 	flags.Float64Var(&f.cpus, "cpus", 0, "`CPUS` that jobs may use together (default all)")
 	flags.StringVar(&f.memory, "memory", "", "memory, as a `SIZE`, that jobs may use together, such as 16GiB (default what the machine has)")
 	flags.DurationVar(&f.stopGrace, "stop-grace", 0, "`TIME` that a job may take to end when it is stopped, before it is killed (default 2m, as on AWS)")
+	flags.StringVar(&f.spot.Market, "spot-market", "static", "`MARKET` of spot capacity: static for this machine's own room, or the file of a recorded one, which is replayed")
+	flags.Float64Var(&f.spot.Discount, "spot-discount", static.DefaultDiscount, "`PART` of the on-demand price that spot saves where neither the catalogue nor a recording tells its price")
+	flags.DurationVar(&f.spotNotice, "spot-notice", 0, "`TIME` between the notice of an interruption and the loss of the capacity (default 2m, as on AWS)")
+	flags.BoolVar(&f.spot.RequireCheckpoints, "spot-require-checkpoints", false, "refuse spot jobs that may wait over an hour and keep no checkpoints, instead of a warning")
 	flags.StringVar(&f.logLevel, "log-level", "warn", "`LEVEL` of what the server tells on stderr: debug, info, warn or error")
 	flags.BoolVar(&f.quiet, "quiet", false, "print nothing but the log")
 	return c
@@ -124,6 +131,8 @@ func (a *app) upOptions(f *upFlags) (server.Options, error) {
 		return o, err
 	}
 	o.StopGrace = platform.Seconds(f.stopGrace / time.Second)
+	o.Spot = f.spot
+	o.Spot.Notice = platform.Seconds(f.spotNotice / time.Second)
 	o.Capacity.MilliCPU = int64(f.cpus * 1000)
 	if f.memory != "" {
 		if o.Capacity.MemoryBytes, err = parseBytes(f.memory); err != nil {
@@ -154,6 +163,10 @@ func (f *upFlags) check() error {
 		return usage("--cpus %g is below zero", f.cpus)
 	case f.stopGrace < 0 || f.stopGrace%time.Second != 0:
 		return usage("--stop-grace %v should be whole seconds, such as 30s", f.stopGrace)
+	case f.spotNotice < 0 || f.spotNotice%time.Second != 0:
+		return usage("--spot-notice %v should be whole seconds, such as 30s", f.spotNotice)
+	case !(f.spot.Discount >= 0 && f.spot.Discount < 1): // not a number, too
+		return usage("--spot-discount %v should be from 0 to less than 1, such as 0.7", f.spot.Discount)
 	}
 	return nil
 }

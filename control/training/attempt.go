@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/stint-ml/stint/decide/bill"
+	"github.com/stint-ml/stint/decide/spot"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -17,31 +17,30 @@ const sessionSpare = 7 * 24 * time.Hour
 
 // launch opens an attempt and starts its agent. What was decided on may have changed since: a job that is not waiting any
 // more is left alone.
-func (c *Controller) launch(ctx context.Context, name string, machine platform.Capacity) error {
+func (c *Controller) launch(ctx context.Context, name string, purchase platform.Purchase, machine platform.Capacity) error {
 	job, err := c.change(ctx, name, func(job *platform.TrainingJob) (platform.Tx, bool, error) {
 		st := &job.Status
-		if st.State.Ended() || st.StopRequested || st.Open() != nil {
+		if st.State.Ended() || st.Ending() || st.Open() != nil || c.expired(job) {
 			return platform.Tx{}, false, nil
 		}
 		runtime, err := c.Runtimes.Resolve(job.Image())
 		if err != nil {
 			return platform.Tx{}, true, c.failWaiting(job, err)
 		}
+		attempt, err := c.attempt(ctx, job, purchase)
+		if err != nil || attempt == nil {
+			return platform.Tx{}, false, err
+		}
 		now := c.Clock.Now()
 		session, put, err := c.newSession(job, now)
 		if err != nil {
 			return platform.Tx{}, false, err
 		}
-		number := len(st.Attempts) + 1
-		given := st.Need.Clamp(machine)
-		if number == 1 && given != st.Need {
-			st.Warnings = append(st.Warnings, fmt.Sprintf("%s asks for %v; this machine gives %v", job.InstanceType(), st.Need, given))
+		attempt.SessionID, attempt.Runtime, attempt.Capacity = session.ID, runtime, st.Need.Clamp(machine)
+		if attempt.Number == 1 && attempt.Capacity != st.Need {
+			st.Warnings = append(st.Warnings, fmt.Sprintf("%s asks for %v; this machine gives %v", job.InstanceType(), st.Need, attempt.Capacity))
 		}
-		st.Attempts = append(st.Attempts, platform.Attempt{
-			Number: number, Agent: agentID(job, number), SessionID: session.ID, Runtime: runtime,
-			Capacity: given, Purchase: platform.OnDemand, Launched: now,
-			LogStream: fmt.Sprintf("%s/algo-1-%d", name, now.Unix()),
-		})
+		st.Attempts = append(st.Attempts, *attempt)
 		if err := st.Enter(platform.JobStarting, now, "Launching requested ML instances"); err != nil {
 			return platform.Tx{}, false, err
 		}
@@ -50,14 +49,41 @@ func (c *Controller) launch(ctx context.Context, name string, machine platform.C
 	if err != nil {
 		return err
 	}
-	open := job.Status.Open()
-	if open == nil {
-		c.view.forget(place(job))
+	if job.Status.Open() == nil {
+		c.view.forget(name)
 		c.loop.Enqueue(name)
 		return nil
 	}
-	c.view.hold(place(job), open.Capacity)
+	c.view.hold(job)
 	return c.start(ctx, job)
+}
+
+// attempt makes a job's next attempt as far as it follows from the job and the market; nil when spot capacity is not to be
+// had any more.
+func (c *Controller) attempt(ctx context.Context, job *platform.TrainingJob, purchase platform.Purchase) (*platform.Attempt, error) {
+	st, now := &job.Status, c.Clock.Now()
+	number := len(st.Attempts) + 1
+	if number > 1 { // checkpoints know their order by it
+		if earliest := st.Attempts[number-2].Launched.Add(time.Millisecond); now.Before(earliest) {
+			now = earliest
+		}
+	}
+	a := &platform.Attempt{
+		Number: number, Agent: agentID(job, number), Purchase: purchase, Prices: []platform.Price{{Rate: st.Rate}}, Launched: now,
+		LogStream: fmt.Sprintf("%s/algo-1-%d", *job.Spec.TrainingJobName, now.Unix()),
+	}
+	meanUp := meanOnDemand
+	if purchase == platform.Spot {
+		pool, err := c.pool(ctx, job)
+		if err != nil || !pool.offer.Available {
+			return nil, err
+		}
+		a.Prices[0].Rate, meanUp = pool.offer.Rate, pool.history.MeanUp()
+	}
+	if job.CheckpointURI() != "" {
+		a.Every = platform.Seconds(spot.CheckpointEvery(checkpointCost, meanUp) / time.Second)
+	}
+	return a, nil
 }
 
 // agentID names an attempt for all time: a job that is deleted and made again under its name is another job, as it was
@@ -84,7 +110,7 @@ func (c *Controller) newSession(job *platform.TrainingJob, now time.Time) (platf
 func (c *Controller) start(ctx context.Context, job *platform.TrainingJob) error {
 	open, owner := job.Status.Open(), platform.Key{Kind: platform.KindTrainingJob, Name: *job.Spec.TrainingJobName}
 	err := c.Runner.Start(ctx, platform.AgentSpec{
-		ID: open.Agent, Owner: owner, Host: "algo-1", Capacity: open.Capacity,
+		ID: open.Agent, Owner: owner, Host: "algo-1", Capacity: open.Capacity, Previous: previous(&job.Status),
 		Token: c.Key.Token(owner.Kind, owner.Name, open.Number, open.Agent),
 	})
 	if err == nil || platform.Is(err, platform.Unavailable) || ctx.Err() != nil {
@@ -94,31 +120,48 @@ func (c *Controller) start(ctx context.Context, job *platform.TrainingJob) error
 	return c.giveUp(ctx, owner.Name, open.Agent, c.Clock.Now(), "the machine could not start the job's agent: "+err.Error())
 }
 
-// tend looks after the agent of a job's open attempt.
-func (c *Controller) tend(ctx context.Context, job *platform.TrainingJob) error {
+// previous is the last agent before the open attempt's that came so far as to run the user's code.
+func previous(st *platform.TrainingStatus) platform.AgentID {
+	for i := len(st.Attempts) - 2; i >= 0; i-- {
+		if !st.Attempts[i].Running.IsZero() {
+			return st.Attempts[i].Agent
+		}
+	}
+	return ""
+}
+
+// tend looks after the agent of a job's open attempt, and tells when to look again.
+func (c *Controller) tend(ctx context.Context, job *platform.TrainingJob) (time.Duration, error) {
 	open, name := job.Status.Open(), *job.Spec.TrainingJobName
 	agent, err := c.agent(ctx, open.Agent)
 	switch {
-	case platform.Is(err, platform.NotFound): // a crash came between writing the attempt down and starting it
-		return c.start(ctx, job)
+	case platform.Is(err, platform.NotFound) && open.Started.IsZero(): // a crash came between writing the attempt down and starting it
+		return 0, c.start(ctx, job)
+	case platform.Is(err, platform.NotFound):
+		return 0, c.giveUp(ctx, name, open.Agent, c.Clock.Now(), "the machine has lost the job's agent")
 	case err != nil:
-		return err
-	case agent.Running && job.Status.StopRequested:
-		return c.Runner.Stop(ctx, open.Agent)
+		return 0, err
+	case agent.Running && job.Status.Ending():
+		return 0, c.Runner.Stop(ctx, open.Agent)
+	case agent.Running && open.Notice != nil:
+		if again, err := c.evict(ctx, open); again > 0 || err != nil {
+			return again, err
+		}
+		agent.Ended = open.Notice.Until
 	case agent.Running:
-		return nil
+		return c.watchSpot(ctx, job)
 	}
 	// The agent has ended. What it wrote down and could not deliver still counts, and may hold the outcome.
 	if box, ok := c.Runner.(platform.Undelivered); ok {
 		reports, err := box.Reports(ctx, open.Agent, open.ReportSeq)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if _, err := c.take(ctx, name, open.Number, reports); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	return c.giveUp(ctx, name, open.Agent, agent.Ended, "the job's agent ended without a report: "+agent.Detail)
+	return 0, c.giveUp(ctx, name, open.Agent, agent.Ended, "the job's agent ended without a report: "+agent.Detail)
 }
 
 // giveUp closes an attempt whose agent will never report an outcome, unless that has happened already.
@@ -128,8 +171,15 @@ func (c *Controller) giveUp(ctx context.Context, name string, agent platform.Age
 		if open == nil || open.Agent != agent {
 			return platform.Tx{}, false, nil
 		}
+		o, end := platform.Outcome{Kind: platform.InternalError, Reason: reason}, at
+		if n := open.Notice; n != nil && !job.Status.Ending() {
+			o = platform.Outcome{Kind: platform.Interrupted, Reason: n.Reason}
+			if end.After(n.Until) { // the capacity was not the job's any more
+				end = n.Until
+			}
+		}
 		var tx platform.Tx
-		err := c.finish(ctx, job, platform.Outcome{Kind: platform.InternalError, Reason: reason}, at, &tx)
+		err := c.finish(ctx, job, o, end, &tx)
 		return tx, true, err
 	})
 	return err
@@ -148,88 +198,39 @@ func (c *Controller) begin(job *platform.TrainingJob, at time.Time, tx *platform
 	if job.Status.Started.IsZero() {
 		job.Status.Started = at
 	}
-	tx.Ledger = append(tx.Ledger, opening(job, open))
-}
-
-// opening is the ledger entry that an attempt began with; it follows from the attempt alone, so that the entry which closes
-// the line can be made from it again.
-func opening(job *platform.TrainingJob, a *platform.Attempt) platform.LedgerEntry {
-	return platform.LedgerEntry{
-		Line: string(a.Agent), Event: platform.LineOpened, At: a.Started, Resource: job.Status.ARN, Attempt: a.Number,
-		InstanceType: job.InstanceType(), Count: 1, Purchase: a.Purchase, Rate: job.Status.Rate, OnDemandRate: job.Status.Rate,
-	}
+	tx.Ledger = append(tx.Ledger, bill.Begin(job, open)...)
 }
 
 // finish closes the open attempt with its outcome, its ledger line and its credentials, and moves the job on.
 func (c *Controller) finish(ctx context.Context, job *platform.TrainingJob, o platform.Outcome, at time.Time, tx *platform.Tx) error {
 	open := job.Status.Open()
-	if !open.Started.IsZero() {
-		closed := bill.Close(opening(job, open), at)
-		tx.Ledger = append(tx.Ledger, closed)
-		open.Seconds, at = platform.Seconds(closed.Seconds), closed.At
-		job.Status.Billable += bill.Billable(open.Seconds, closed.Rate, closed.OnDemandRate)
-	} else if at.Before(open.Launched) {
-		at = open.Launched
+	// An attempt ends after all that is known of it, by whatever clock its end is told.
+	for _, known := range []time.Time{open.Launched, open.Running, checkpointed(open)} {
+		if at.Before(known) {
+			at = known
+		}
 	}
 	open.Ended, open.Outcome = at, &o
+	if !open.Started.IsZero() {
+		entries, billable := bill.Finish(job, open, at)
+		tx.Ledger = append(tx.Ledger, entries...)
+		job.Status.Billable += billable
+	}
 	session := platform.Key{Kind: platform.KindSession, Name: open.SessionID}
 	if rec, err := c.Store.Get(ctx, session); err == nil {
 		tx.Deletes = append(tx.Deletes, platform.Delete{Key: session, Revision: rec.Revision})
 	} else if !platform.Is(err, platform.NotFound) {
 		return err
 	}
-	return conclude(job, o, at)
+	return conclude(job, o)
 }
 
-// conclude says what an outcome means for the job.
-func conclude(job *platform.TrainingJob, o platform.Outcome, at time.Time) error {
-	st := &job.Status
-	st.Model, st.Output = o.Model, o.Output
-	fail := func(reason string) error {
-		st.FailureReason = clip(reason)
-		return st.Enter(platform.JobPhaseFailed, at, "Training job failed")
+// checkpointed is when the attempt's last checkpoint was taken, if there is one.
+func checkpointed(a *platform.Attempt) (at time.Time) {
+	if a.Checkpoint != nil {
+		at = a.Checkpoint.At
 	}
-	if o.Kind == platform.StopObeyed && !st.StopRequested {
-		o = platform.Outcome{Kind: platform.InternalError, Reason: "the machine told the job's agent to end", Model: o.Model, Output: o.Output}
-	}
-	switch o.Kind {
-	case platform.Succeeded:
-		return enterBy(st, platform.JobUploading, platform.JobPhaseCompleted, at, "Training job completed")
-	case platform.StopObeyed:
-		return enterBy(st, platform.JobPhaseStopping, platform.JobPhaseStopped, at, "Training job stopped")
-	case platform.MaxRuntimeExceeded:
-		return enterBy(st, platform.JobPhaseStopping, platform.JobMaxRuntime, at, "Training job runtime exceeded MaxRuntimeInSeconds provided")
-	case platform.AlgorithmError, platform.ClientError:
-		return fail(withKind(o))
-	}
-	switch {
-	case st.StopRequested:
-		return enterBy(st, platform.JobPhaseStopping, platform.JobPhaseStopped, at, "Training job stopped; "+o.Reason)
-	case o.Kept == "" && len(st.Attempts) <= job.Retries():
-		return st.Enter(platform.JobRestarting, at, "Restarting: "+o.Reason)
-	default:
-		return fail(withKind(o))
-	}
-}
-
-// enterBy goes to a final phase, through the one that comes before it when there is no straight way: an agent need not have
-// reported every phase it went through.
-func enterBy(st *platform.TrainingStatus, before, last platform.JobPhase, at time.Time, message string) error {
-	if !slices.Contains(platform.TrainingTransitions[st.Phase], last) {
-		if err := st.Enter(before, at, ""); err != nil {
-			return err
-		}
-	}
-	return st.Enter(last, at, message)
-}
-
-// withKind puts the kind before the reason, as AWS does, unless the agent has.
-func withKind(o platform.Outcome) string {
-	kind := string(o.Kind)
-	if len(o.Reason) >= len(kind) && o.Reason[:len(kind)] == kind {
-		return o.Reason
-	}
-	return kind + ": " + o.Reason
+	return at
 }
 
 // removeAgents lets the runner forget the agents of a job that has ended or is gone. One that still runs has a moment to

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stint-ml/stint/control"
+	"github.com/stint-ml/stint/decide/spot"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -27,9 +28,10 @@ const (
 	spotNotice platform.Seconds = 120
 )
 
-// The loop's names for "look at the queue" and "look at everything"; no job can be called so.
+// The loop's names for "look at the queue", "at the market" and "at everything"; no job can be called so.
 const (
 	scheduleName = "(schedule)"
+	marketName   = "(market)"
 	resyncName   = "(resync)"
 )
 
@@ -52,7 +54,11 @@ type Config struct {
 	Market platform.Market
 	// Notice is the time between the notice of an interruption and the loss of the capacity; 0 is AWS's.
 	Notice platform.Seconds
-	Log    *slog.Logger
+	// Policy is that of the spot jobs that may fall back to on-demand capacity, one of spot.Names; empty is Stint's own.
+	Policy string
+	// StartUp is what is believed of the time from launch to the user's code until a job's own is known; 0: half a minute.
+	StartUp platform.Seconds
+	Log     *slog.Logger
 }
 
 // Controller is the reconciler of training jobs and the control plane's side of AgentLink for them.
@@ -64,14 +70,20 @@ type Controller struct {
 	delivery map[platform.AgentID]*delivery
 	stops    []func()
 
-	view view // of the loop's goroutine alone
+	// Of the loop's goroutine alone:
+	view   view
+	brains map[string]*brain // of the spot jobs that may fall back to on-demand capacity
+	pools  map[platform.InstanceType]*pool
 }
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
 	cfg.StopGrace, cfg.Notice = cmp.Or(cfg.StopGrace, stopGrace), cmp.Or(cfg.Notice, spotNotice)
-	c := &Controller{Config: cfg, delivery: map[platform.AgentID]*delivery{}}
-	c.view = view{open: map[string]platform.Capacity{}, seen: map[string]int64{}}
+	cfg.Policy, cfg.StartUp = cmp.Or(cfg.Policy, spot.Default), cmp.Or(cfg.StartUp, startPrior)
+	c := &Controller{
+		Config: cfg, delivery: map[platform.AgentID]*delivery{}, view: newView(), brains: map[string]*brain{},
+		pools: map[platform.InstanceType]*pool{},
+	}
 	c.loop = control.Loop{Name: "training", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
 	return c
 }
@@ -92,7 +104,7 @@ func (c *Controller) Start(ctx context.Context) error {
 			c.loop.Enqueue(key.Name)
 		}
 	})
-	c.loop.Go(c.followAgents)
+	c.loop.Go(c.followWorld)
 	return nil
 }
 
@@ -118,6 +130,7 @@ func (c *Controller) Drain(ctx context.Context) error {
 // Resync enqueues every job that has not ended, but for those that wait and are as they were last seen, and the owner of
 // every agent that the runner still knows. It belongs to the loop's goroutine, or comes before Start.
 func (c *Controller) Resync(ctx context.Context) error {
+	c.loop.Enqueue(marketName)
 	q := platform.Query{
 		Kind:   platform.KindTrainingJob,
 		States: []string{string(platform.JobInProgress), string(platform.JobStopping)},
@@ -128,7 +141,7 @@ func (c *Controller) Resync(ctx context.Context) error {
 			return err
 		}
 		for _, r := range page.Records {
-			if c.view.seen[r.Name] != r.Revision {
+			if !c.view.current(r.Name, r.Revision, c.Clock.Now()) {
 				c.loop.Enqueue(r.Name)
 			}
 		}
@@ -149,9 +162,13 @@ func (c *Controller) Resync(ctx context.Context) error {
 	return nil
 }
 
-// followAgents wakes the loop when an agent ends, and resyncs now and then.
-func (c *Controller) followAgents(ctx context.Context) {
+// followWorld wakes the loop when an agent ends or the market changes, and resyncs now and then.
+func (c *Controller) followWorld(ctx context.Context) {
 	due, stop := c.Clock.After(resync)
+	var offers <-chan struct{}
+	if c.Market != nil {
+		offers = c.Market.Changed()
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -162,6 +179,11 @@ func (c *Controller) followAgents(ctx context.Context) {
 				return
 			}
 			c.loop.Enqueue(c.ownerOf(ctx, id))
+		case _, ok := <-offers:
+			if !ok {
+				offers = nil
+			}
+			c.loop.Enqueue(marketName)
 		case <-due:
 			c.loop.Enqueue(resyncName)
 			due, stop = c.Clock.After(resync)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"time"
 
 	"github.com/stint-ml/stint/control"
+	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -73,15 +75,31 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	}
 	services, s3 := c.Endpoints()
 	name := *job.Spec.TrainingJobName
-	return platform.Assignment{
+	task := platform.Assignment{
 		Agent: attempt.Agent, Kind: platform.KindTrainingJob, Name: name, ARN: job.Status.ARN, Site: c.Site,
 		Host: "algo-1", Hosts: []string{"algo-1"}, Spec: spec, Runtime: attempt.Runtime,
 		CPUs:     int(max(1, attempt.Capacity.MilliCPU/1000)),
 		Endpoint: services, S3: s3, Session: session,
 		Output:   platform.URI(*job.Spec.OutputDataConfig.S3OutputPath).Join(name, "output"),
 		LogGroup: LogGroup, LogStream: attempt.LogStream,
-		MaxRun: job.MaxRuntime(), StopGrace: c.StopGrace,
-	}, nil
+		MaxRun: c.maxRun(job), StopGrace: c.StopGrace, Purchase: attempt.Purchase,
+	}
+	if uri := job.CheckpointURI(); uri != "" {
+		task.Checkpoints = &platform.CheckpointPlan{
+			URI: uri, Path: job.CheckpointPath(), Epoch: attempt.Launched.UnixMilli(), Every: attempt.Every,
+		}
+	}
+	return task, nil
+}
+
+// maxRun is how long the user's code may run in the open attempt. MaxRuntimeInSeconds bounds the work that counts: what earlier
+// attempts did and lost does not use it up. An agent that the server cannot reach still ends when a spot job's time is over.
+func (c *Controller) maxRun(job *platform.TrainingJob) platform.Seconds {
+	left := job.MaxRuntime().Duration() - job.Status.Kept()
+	if at := job.Expires(); !at.IsZero() {
+		left = min(left, at.Sub(c.Clock.Now()))
+	}
+	return platform.Seconds(max(1, (left+time.Second-1)/time.Second)) // 0 would be no bound
 }
 
 // Deliver takes an agent's reports.
@@ -109,12 +127,12 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 	if err != nil {
 		return platform.Ack{}, err
 	}
-	ack := platform.Ack{Seq: max(d.acked, attempt.ReportSeq), Stop: job.Status.StopRequested, Gone: !attempt.Ended.IsZero()}
+	ack := answer(job, &attempt, max(d.acked, attempt.ReportSeq))
 	if len(fresh) == 0 {
 		return ack, nil
 	}
-	ack.Seq = fresh[len(fresh)-1].Seq
-	if ack.Gone {
+	last := fresh[len(fresh)-1]
+	if ack.Seq = last.Seq; ack.Gone {
 		return ack, nil
 	}
 	// 2. Logs and metrics.
@@ -124,11 +142,11 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 		}
 	}
 	// 3. What changes the job.
-	if concernsJob(fresh) {
+	if concernsJob(fresh) || attempt.Lines < len(attempt.Prices) {
 		if job, err = c.advance(ctx, name, number, fresh); err != nil {
 			return platform.Ack{}, err
 		}
-		ack.Stop = job.Status.StopRequested
+		ack = answer(job, &attempt, last.Seq)
 	}
 	d.acked = ack.Seq
 	return ack, nil
@@ -198,7 +216,7 @@ func (c *Controller) ship(ctx context.Context, job *platform.TrainingJob, a *pla
 // concernsJob tells whether any report changes the job's record; logs alone do not.
 func concernsJob(reports []platform.Report) bool {
 	for _, r := range reports {
-		if r.Phase != "" || r.Message != "" || len(r.Metrics) > 0 || r.Outcome != nil {
+		if r.Phase != "" || r.Message != "" || len(r.Metrics) > 0 || r.Outcome != nil || r.Checkpoint != nil {
 			return true
 		}
 	}
@@ -213,6 +231,7 @@ func (c *Controller) apply(ctx context.Context, job *platform.TrainingJob, repor
 			return nil // reports after the outcome say nothing
 		}
 		open.ReportSeq = r.Seq
+		tx.Ledger = append(tx.Ledger, bill.Pass(job, open, r.At)...)
 		for _, m := range r.Metrics {
 			job.Status.SetMetric(m)
 		}
@@ -224,6 +243,9 @@ func (c *Controller) apply(ctx context.Context, job *platform.TrainingJob, repor
 			}
 		case r.Message != "" && len(job.Status.Warnings) < maxWarnings:
 			job.Status.Warnings = append(job.Status.Warnings, r.Message)
+		}
+		if r.Checkpoint != nil && !r.Checkpoint.At.Before(checkpointed(open)) {
+			open.Checkpoint = r.Checkpoint
 		}
 		if r.Outcome != nil {
 			if err := c.finish(ctx, job, *r.Outcome, r.At, tx); err != nil {

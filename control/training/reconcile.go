@@ -9,17 +9,19 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
-// Reconcile brings one job forward, or for the loop's own names looks at the queue or at everything.
+// Reconcile brings one job forward, or for the loop's own names looks at the queue, at the market or at everything.
 func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration, error) {
 	switch name {
 	case scheduleName:
 		return 0, c.schedule(ctx)
+	case marketName:
+		return 0, c.lookAtMarket(ctx)
 	case resyncName:
 		return 0, c.Resync(ctx)
 	}
 	job, revision, err := c.read(ctx, name)
 	if platform.Is(err, platform.NotFound) {
-		c.view.gone(name)
+		c.forget(name)
 		return 0, c.removeAgents(ctx, name, nil)
 	}
 	if err != nil {
@@ -27,58 +29,120 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	}
 	// 1. An ended job needs nothing but its traces swept away.
 	if job.Status.State.Ended() {
-		c.view.forget(place(job))
+		c.forget(name)
 		c.loop.Enqueue(scheduleName)
 		return 0, c.removeAgents(ctx, name, job)
 	}
-	// 2. An open attempt has an agent: see that it was started, is told to stop, and still lives.
-	if open := job.Status.Open(); open != nil {
-		c.view.hold(place(job), open.Capacity)
-		return 0, c.tend(ctx, job)
+	// 2. A managed spot job whose time is over is to stop.
+	if c.expired(job) && !job.Status.Ending() {
+		return 0, c.expire(ctx, name)
 	}
-	// 3. A job that waits and is to stop has stopped; one that can never run has failed.
+	// 3. An open attempt has an agent: see that it was started, is told to stop, and still lives.
+	if job.Status.Open() != nil {
+		c.view.hold(job)
+		again, err := c.tend(ctx, job)
+		return c.soonest(job, again), err
+	}
+	// 4. A job that waits and is to stop has stopped; one that can never run has failed.
 	if ended, err := c.endWaiting(ctx, job); ended || err != nil {
 		return 0, err
 	}
-	// 4. Anything else waits for room.
-	c.view.wait(place(job), revision)
+	// 5. Anything else waits for room, a managed spot job also for its turn to try.
+	var again time.Duration
+	if job.IsSpot() {
+		if again, err = c.waitForSpot(ctx, job); err != nil {
+			return 0, err
+		}
+	} else {
+		c.view.wait(job, platform.OnDemand)
+	}
+	again = c.soonest(job, again)
+	c.view.glanced(name, revision, again, c.Clock.Now())
 	c.loop.Enqueue(scheduleName)
-	return 0, nil
+	return again, nil
 }
 
-// place is where a job stands in the queue.
-func place(job *platform.TrainingJob) waiting {
-	return waiting{created: job.Status.Created, name: *job.Spec.TrainingJobName, need: job.Status.Need}
+// forget drops what is kept in mind of a job that has ended or is gone.
+func (c *Controller) forget(name string) {
+	c.view.forget(name)
+	delete(c.brains, name)
 }
 
-// schedule starts what fits, in the order of arrival.
+// expired tells whether a managed spot job has waited and run as long as it may.
+func (c *Controller) expired(job *platform.TrainingJob) bool {
+	at := job.Expires()
+	return !at.IsZero() && !c.Clock.Now().Before(at)
+}
+
+// soonest is the time until a job is to be looked at again, for its own reason (0: none) or because its time will be over.
+func (c *Controller) soonest(job *platform.TrainingJob, again time.Duration) time.Duration {
+	at := job.Expires()
+	if at.IsZero() || job.Status.Ending() {
+		return again
+	}
+	left := max(at.Sub(c.Clock.Now()), time.Millisecond)
+	if again <= 0 {
+		return left
+	}
+	return min(again, left)
+}
+
+// expire stops a managed spot job whose time is over; one that waits has ended.
+func (c *Controller) expire(ctx context.Context, name string) error {
+	_, err := c.change(ctx, name, func(job *platform.TrainingJob) (platform.Tx, bool, error) {
+		st := &job.Status
+		if st.State.Ended() || st.Ending() || !c.expired(job) {
+			return platform.Tx{}, false, nil
+		}
+		st.WaitedOut = true
+		at := c.Clock.Now()
+		if st.Open() == nil {
+			at = job.Expires()
+		}
+		if err := st.Enter(platform.JobPhaseStopping, at, maxWaitMessage); err != nil || st.Open() != nil {
+			return platform.Tx{}, true, err
+		}
+		return platform.Tx{}, true, concludeStop(st, at, "")
+	})
+	c.loop.Enqueue(name)
+	return err
+}
+
+// schedule starts what fits and calls back the spot work whose room is needed.
 func (c *Controller) schedule(ctx context.Context) error {
-	if len(c.view.queue) == 0 {
+	if len(c.view.line) == 0 {
 		return nil
 	}
 	machine, err := c.Runner.Capacity(ctx)
 	if err != nil {
 		return err
 	}
-	// 1. Take the head of the queue. More than a machine of many cores can start at once is not worth looking at.
-	heads := c.view.queue[:min(len(c.view.queue), 64)]
-	queue := make([]schedule.Waiting, len(heads))
-	for i, w := range heads {
-		queue[i] = schedule.Waiting{Name: w.name, Need: w.need.Clamp(machine)}
+	// 1. Ask who may start and who has to go.
+	waits := c.view.waits(machine)
+	plan := schedule.Plan(machine.Minus(c.view.used()), waits, c.view.reclaimable())
+	purchases := map[string]platform.Purchase{}
+	for _, w := range waits {
+		purchases[w.Name] = w.Purchase
 	}
-	// 2. Ask who may start, and launch them.
-	free := machine.Minus(c.view.used())
-	for _, name := range schedule.Plan(free, queue) {
-		if err := c.launch(ctx, name, machine); err != nil {
+	// 2. Those who have to go need their notice as soon as can be.
+	for _, r := range plan.Reclaim {
+		if err := c.notify(ctx, r.Name, fmt.Sprintf("on-demand work needs the room (training job %s)", r.For)); err != nil {
+			return fmt.Errorf("reclaim the room of %s: %w", r.Name, err)
+		}
+	}
+	// 3. Launch.
+	for _, name := range plan.Start {
+		if err := c.launch(ctx, name, purchases[name], machine); err != nil {
 			return fmt.Errorf("launch %s: %w", name, err)
 		}
 	}
+	c.view.plans++
 	return nil
 }
 
 // endWaiting ends a waiting job that is to stop or whose runtime cannot be had.
 func (c *Controller) endWaiting(ctx context.Context, job *platform.TrainingJob) (bool, error) {
-	if !job.Status.StopRequested {
+	if !job.Status.Ending() {
 		if _, err := c.Runtimes.Resolve(job.Image()); err == nil {
 			return false, nil
 		}
@@ -87,8 +151,8 @@ func (c *Controller) endWaiting(ctx context.Context, job *platform.TrainingJob) 
 		if job.Status.State.Ended() || job.Status.Open() != nil {
 			return platform.Tx{}, false, nil
 		}
-		if job.Status.StopRequested {
-			return platform.Tx{}, true, job.Status.Enter(platform.JobPhaseStopped, c.Clock.Now(), "Training job stopped")
+		if job.Status.Ending() {
+			return platform.Tx{}, true, concludeStop(&job.Status, c.Clock.Now(), "")
 		}
 		_, err := c.Runtimes.Resolve(job.Image())
 		return platform.Tx{}, true, c.failWaiting(job, err)
@@ -101,14 +165,5 @@ func (c *Controller) failWaiting(job *platform.TrainingJob, reason error) error 
 	if reason == nil {
 		return platform.Errorf(platform.Unavailable, string(job.Status.ARN), "the job's runtime has just become available; trying again")
 	}
-	job.Status.FailureReason = clip("ClientError: " + reason.Error())
-	return job.Status.Enter(platform.JobPhaseFailed, c.Clock.Now(), "Training job failed")
-}
-
-// clip cuts a failure reason to the 1,024 characters that AWS keeps.
-func clip(reason string) string {
-	if r := []rune(reason); len(r) > 1024 {
-		return string(r[:1024])
-	}
-	return reason
+	return fail(&job.Status, c.Clock.Now(), "ClientError: "+reason.Error())
 }

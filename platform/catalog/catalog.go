@@ -28,6 +28,9 @@ var (
 // prices are per instance-hour; of the two prices the SageMaker one counts when both are there.
 const Header = "instance_type,vcpu,memory_gib,accelerator,accelerators,accelerator_memory_gib,sagemaker_per_hour,ec2_per_hour,currency"
 
+// SpotColumn may follow at the end of the header: what an instance-hour costs on spot. Where it is empty, a discount applies.
+const SpotColumn = "spot_per_hour"
+
 // BuiltIn is the catalogue of a partition: aws or aws-cn.
 func BuiltIn(partition string) platform.Catalog {
 	source := global
@@ -46,8 +49,8 @@ func Read(r io.Reader) (platform.Catalog, error) {
 	in := csv.NewReader(r)
 	in.Comment = '#'
 	head, err := in.Read()
-	if err != nil || strings.Join(head, ",") != Header {
-		return nil, platform.Errorf(platform.Invalid, "", "a catalogue starts with the line %s", Header)
+	if line := strings.TrimSuffix(strings.Join(head, ","), ","+SpotColumn); err != nil || line != Header {
+		return nil, platform.Errorf(platform.Invalid, "", "a catalogue starts with the line %s, with or without a last column %s", Header, SpotColumn)
 	}
 	c := platform.Catalog{}
 	for {
@@ -105,6 +108,12 @@ func parse(f []string) (platform.Instance, error) {
 		return i, fmt.Errorf("price %q %q is not an amount and a currency", price, f[8])
 	}
 	i.OnDemand = platform.HourlyRate{Nanos: nanos, Currency: platform.Currency(f[8])}
+	if len(f) > 9 && f[9] != "" {
+		if nanos, err = platform.ParseNanos(f[9]); err != nil || nanos <= 0 {
+			return i, fmt.Errorf("%s %q is not an amount above 0", SpotColumn, f[9])
+		}
+		i.Spot = platform.HourlyRate{Nanos: nanos, Currency: i.OnDemand.Currency}
+	}
 	return i, nil
 }
 

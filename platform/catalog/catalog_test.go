@@ -52,6 +52,26 @@ func TestUserFileOverridesAndAdds(t *testing.T) {
 	}
 }
 
+func TestASpotPriceMayBeGiven(t *testing.T) {
+	t.Parallel()
+	c, err := Read(strings.NewReader(Header + "," + SpotColumn + "\nml.box,16,64,,0,0,,0.25,EUR,0.0625\nml.other,16,64,,0,0,,0.25,EUR,\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c["ml.box"].Spot; got != (platform.HourlyRate{Nanos: 62_500_000, Currency: "EUR"}) {
+		t.Errorf("spot price %v", got)
+	}
+	if got := c["ml.other"].Spot; got != (platform.HourlyRate{}) {
+		t.Errorf("no spot price, yet %v", got)
+	}
+	for _, bad := range []string{"-1", "0", "cheap"} {
+		_, err := Read(strings.NewReader(Header + "," + SpotColumn + "\nml.box,16,64,,0,0,,0.25,EUR," + bad + "\n"))
+		if !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), "line 2 (ml.box): spot_per_hour") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
+
 func TestBadLinesNameLineAndColumn(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ line, want string }{

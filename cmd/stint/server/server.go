@@ -27,6 +27,8 @@ import (
 	"github.com/stint-ml/stint/api/sts"
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/control/training"
+	"github.com/stint-ml/stint/drivers/market/static"
+	"github.com/stint-ml/stint/drivers/market/trace"
 	"github.com/stint-ml/stint/drivers/runner/local"
 	"github.com/stint-ml/stint/drivers/runtimes"
 	storage "github.com/stint-ml/stint/drivers/store/sqlite"
@@ -44,7 +46,20 @@ type Options struct {
 	Capacity platform.Capacity // zero parts: what the machine has
 	// StopGrace is how long a job that is to stop may take; 0 is AWS's.
 	StopGrace platform.Seconds
+	Spot      Spot
 	Log       *slog.Logger
+}
+
+// Spot is how managed spot training is done here.
+type Spot struct {
+	// Market is "" or "static" for one's own machines, else the file of a recorded market.
+	Market string
+	// Discount is the part of the on-demand price that spot saves where neither the catalogue nor the recording tells a price.
+	Discount float64
+	// Notice is the warning before capacity is taken away; 0 is AWS's.
+	Notice platform.Seconds
+	// RequireCheckpoints refuses jobs that may wait for long and keep no checkpoints.
+	RequireCheckpoints bool
 }
 
 // Server is a running Stint.
@@ -55,6 +70,8 @@ type Server struct {
 	store      *storage.Store
 	telemetry  *telemetry.Telemetry
 	runner     *local.Runner
+	catalogue  platform.Catalog
+	market     platform.Market
 	identities *api.Identities
 	training   *training.Controller
 	s3         *s3.Server
@@ -70,7 +87,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		do   func(context.Context) error
 	}{
 		{"data folder", s.openHome}, {"identities", s.openIdentities}, {"object store", s.startS3},
-		{"job runner", s.openRunner}, {"training", s.openTraining}, {"front door", s.startFront}, {"training", s.startTraining},
+		{"job runner", s.openRunner}, {"spot market", s.openMarket}, {"training", s.openTraining}, {"front door", s.startFront}, {"training", s.startTraining},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), s.Stop(context.WithoutCancel(ctx)))
@@ -109,6 +126,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.training != nil {
 		s.training.Stop()
+	}
+	if s.market != nil {
+		errs = append(errs, s.market.Close())
 	}
 	if s.runner != nil {
 		errs = append(errs, s.runner.Close())
@@ -166,6 +186,18 @@ func (s *Server) openRunner(context.Context) (err error) {
 	return err
 }
 
+func (s *Server) openMarket(context.Context) (err error) {
+	if s.catalogue, err = s.Home.Catalog(s.Site.Partition); err != nil {
+		return err
+	}
+	if s.Spot.Market == "" || s.Spot.Market == "static" {
+		s.market, err = static.New(s.catalogue, s.Spot.Discount)
+		return err
+	}
+	s.market, err = trace.Open(s.Spot.Market, trace.Options{Clock: platform.SystemClock{}, Discount: s.Spot.Discount})
+	return err
+}
+
 func (s *Server) openTraining(ctx context.Context) error {
 	clock := platform.SystemClock{}
 	key, err := control.LoadTokenKey(ctx, s.store, rand.Reader, clock)
@@ -176,21 +208,19 @@ func (s *Server) openTraining(ctx context.Context) error {
 		Store: s.store, Runner: s.runner, Runtimes: runtimes.Open(s.Home.Runtimes()), Logs: s.telemetry, Metrics: s.telemetry,
 		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Log: s.Log,
 		Endpoints: func() (string, string) { return s.Endpoint(), s.S3Endpoint() }, StopGrace: s.StopGrace,
+		Market: s.market, Notice: s.Spot.Notice,
 	})
 	return nil
 }
 
 func (s *Server) startFront(context.Context) error {
 	clock := platform.SystemClock{}
-	catalogue, err := s.Home.Catalog(s.Site.Partition)
-	if err != nil {
-		return err
-	}
 	door, err := api.NewFrontDoor(api.Config{
 		Site: s.Site, Clock: clock, Identities: s.identities,
 		Services: []*api.Service{
-			sagemaker.New(sagemaker.Config{Store: s.store, Catalog: catalogue}), sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader),
-			logs.New(s.telemetry), cloudwatch.New(s.telemetry), stint.New(stint.Config{Store: s.store, Catalog: catalogue}),
+			sagemaker.New(sagemaker.Config{Store: s.store, Catalog: s.catalogue, RequireCheckpoints: s.Spot.RequireCheckpoints}),
+			sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader), logs.New(s.telemetry), cloudwatch.New(s.telemetry),
+			stint.New(stint.Config{Store: s.store, Catalog: s.catalogue, Market: s.market, Notice: s.Spot.Notice}),
 		},
 		S3: s.s3.Handler(), Agent: agents.Handler(s.training, s.Log), Metrics: metricsPage(),
 		Health: func(ctx context.Context) error {

@@ -70,11 +70,7 @@ func (m *market) Offer(_ context.Context, t platform.InstanceType, onDemand plat
 		return platform.Offer{}, err
 	}
 	row := At(rows, m.position())
-	rate := platform.HourlyRate{Nanos: row.Price, Currency: onDemand.Currency}
-	if row.Price == 0 {
-		rate.Nanos = platform.Nanos(math.Round(float64(onDemand.Nanos) * (1 - m.Discount)))
-	}
-	return platform.Offer{Available: row.Available, Rate: rate}, nil
+	return platform.Offer{Available: row.Available, Rate: Rate(row, onDemand, m.Discount)}, nil
 }
 
 // position is where in the trace the clock stands.
@@ -157,4 +153,14 @@ func (m *market) untilChange() time.Duration {
 	wait := math.Ceil(float64(next-position) / m.Speed)
 	// Not less than a millisecond: what changes faster, nobody can follow.
 	return time.Duration(math.Max(float64(time.Millisecond), math.Min(wait, float64(watchAgain))))
+}
+
+// Rate is what an instance-hour costs on spot while a row holds, of a type whose on-demand price is given: the row's own
+// price, or where it tells none the on-demand price less the discount.
+func Rate(row Row, onDemand platform.HourlyRate, discount float64) platform.HourlyRate {
+	rate := platform.HourlyRate{Nanos: row.Price, Currency: onDemand.Currency}
+	if row.Price == 0 {
+		rate.Nanos = platform.Nanos(math.Round(float64(onDemand.Nanos) * (1 - discount)))
+	}
+	return rate
 }
