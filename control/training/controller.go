@@ -28,10 +28,11 @@ const (
 	spotNotice platform.Seconds = 120
 )
 
-// The loop's names for "look at the queue", "at the market" and "at everything"; no job can be called so.
+// The loop's names for "look at the queue", "at the market", "at who is due" and "at everything"; no job can be called so.
 const (
 	scheduleName = "(schedule)"
 	marketName   = "(market)"
+	dueName      = "(due)"
 	resyncName   = "(resync)"
 )
 

@@ -14,6 +14,12 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	switch name {
 	case scheduleName:
 		return 0, c.schedule(ctx)
+	case dueName:
+		names, next := c.view.fallDue(c.Clock.Now())
+		for _, due := range names {
+			c.loop.Enqueue(due)
+		}
+		return next, nil
 	case marketName:
 		return 0, c.lookAtMarket(ctx)
 	case resyncName:
@@ -56,10 +62,11 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	} else {
 		c.view.wait(job, platform.OnDemand)
 	}
-	again = c.soonest(job, again)
-	c.view.glanced(name, revision, again, c.Clock.Now())
+	if c.view.glanced(name, revision, c.soonest(job, again), c.Clock.Now()) {
+		c.loop.Enqueue(dueName)
+	}
 	c.loop.Enqueue(scheduleName)
-	return again, nil
+	return 0, nil
 }
 
 // forget drops what is kept in mind of a job that has ended or is gone.

@@ -15,6 +15,7 @@ type view struct {
 	open  map[string]holding
 	line  map[string]*waiting // who stands in one of the queues
 	seen  map[string]glance   // of those that wait
+	dues  dues                // of those that wait and want to be looked at again
 	spot  map[string]spotJob  // the managed spot jobs among all of them
 	queue struct{ onDemand, spot []*waiting }
 	plans int // how often the queues were gone through
@@ -31,7 +32,7 @@ type holding struct {
 // glance is how a waiting job was when it was last looked at.
 type glance struct {
 	revision int64
-	due      time.Time // when it is to be looked at again even if nothing changed; zero: never
+	due      time.Time // when it is to be looked at again even if nothing changes; zero: never
 }
 
 // spotJob is what a change of the market needs to know of a job.
@@ -93,22 +94,6 @@ func (v *view) idle(job *platform.TrainingJob) {
 	delete(v.open, name)
 	v.leaveLine(name)
 	v.meet(job)
-}
-
-// glanced notes that a waiting job was looked at as it is at a revision; again is when it wants to be looked at next, 0 when
-// something changes.
-func (v *view) glanced(name string, revision int64, again time.Duration, now time.Time) {
-	g := glance{revision: revision}
-	if again > 0 {
-		g.due = now.Add(again)
-	}
-	v.seen[name] = g
-}
-
-// current tells whether a waiting job is as it was last looked at, and not due.
-func (v *view) current(name string, revision int64, now time.Time) bool {
-	g, ok := v.seen[name]
-	return ok && g.revision == revision && (g.due.IsZero() || now.Before(g.due))
 }
 
 // meet keeps what the market's changes mean to a job.
