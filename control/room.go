@@ -8,8 +8,9 @@ import (
 
 // Room knows what of the machine is held and by whom, for controllers that share it. It is rebuilt by their resyncs.
 type Room struct {
-	mu   sync.Mutex
-	held map[string]platform.Capacity
+	mu    sync.Mutex
+	held  map[string]platform.Capacity
+	freed []func()
 }
 
 // NewRoom makes a room in which nothing is held.
@@ -36,18 +37,34 @@ func (r *Room) Take(who string, c, machine platform.Capacity) bool {
 	return true
 }
 
-// Release gives a part back; what is not held is fine.
-func (r *Room) Release(who string) {
+// Fit lets somebody who holds one sum for many decide anew what it is, knowing what others hold; nobody takes anything
+// meanwhile.
+func (r *Room) Fit(who string, decide func(others platform.Capacity) platform.Capacity) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.held, who)
+	r.held[who] = decide(r.used())
 }
 
-// Used is the sum of what is held.
-func (r *Room) Used() platform.Capacity {
+// Release gives a part back and tells those who wait for room; what is not held is fine.
+func (r *Room) Release(who string) {
+	r.mu.Lock()
+	_, had := r.held[who]
+	delete(r.held, who)
+	freed := r.freed
+	r.mu.Unlock()
+	for _, f := range freed {
+		if had {
+			f()
+		}
+	}
+}
+
+// Freed calls f, which must be brief, whenever a part has been given back.
+func (r *Room) Freed(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.used()
+	r.freed = append(r.freed, f)
 }
 
 func (r *Room) used() platform.Capacity {
