@@ -203,27 +203,30 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 	a.enter(platform.PhaseTraining, "")
 	// 5 and 6. Ship its log and its checkpoints until it has ended.
 	log := a.ship(life, process)
-	finish := a.sync(life, process)
+	synced := a.sync(life, process)
 	why := a.watch(life, process)
 	drop()
-	unsynced := finish(why)
+	synced.finish(life, process)
 	tail := log.wait()
+	if errors.Is(why, errInterrupted) {
+		_ = synced.wait()
+		why = a.orders.why(life) // a stop that came after the notice still is one
+	}
 	if life.Err() != nil {
+		_ = synced.wait()
 		return platform.Outcome{}
 	}
-	// 7. Judge its end. A stop that came after the notice of an interruption still is one.
-	if errors.Is(why, errInterrupted) {
-		why = a.orders.why(life)
-	}
+	// 7. Judge its end.
 	outcome := a.judge(process, why, tail)
-	// 8. Upload what it made.
 	if outcome.Kind == platform.Interrupted {
 		return outcome // what is on this machine serves the next attempt, if that runs here too
 	}
-	if unsynced != nil {
+	// 8. Upload what it made, the last checkpoints beside it.
+	outcome = a.upload(life, outcome)
+	if err := synced.wait(); err != nil && outcome.Kind != platform.Interrupted && outcome.Kept == "" {
 		outcome.Kept = a.outside(a.keeper.folder)
 	}
-	return a.upload(life, outcome)
+	return outcome
 }
 
 // enter reports a phase; an empty message leaves the words to the control plane.

@@ -68,8 +68,7 @@ const (
 // keeper is the sync of this job's checkpoints; its zero value is that of a job without.
 type keeper struct {
 	Checkpoints
-	folder   string // as the user's code sees it
-	stateDev uint64
+	folder   string       // as the user's code sees it
 	restored atomic.Int64 // bytes
 	process  atomic.Pointer[process]
 
@@ -169,38 +168,55 @@ func (a *agent) restore(work context.Context) error {
 	return nil
 }
 
-// sync syncs the checkpoints beside the user's process. finish ends that and ships what is left, for which the process must have
-// ended; it gives what could not be shipped as an error.
-func (a *agent) sync(life context.Context, p *process) (finish func(why error) error) {
-	k := &a.keeper
-	if k.Checkpoints == nil {
-		return func(error) error { return nil }
+// sync syncs the checkpoints beside the user's process.
+func (a *agent) sync(life context.Context, p *process) *syncing {
+	ctx, end := context.WithCancel(life)
+	s := &syncing{agent: a, end: end, ended: make(chan struct{})}
+	if a.keeper.Checkpoints == nil {
+		close(s.ended)
+		return s
 	}
-	k.process.Store(p)
-	ctx, cancel := context.WithCancel(life)
-	ended := make(chan struct{})
+	a.keeper.process.Store(p)
 	go func() {
-		defer close(ended)
-		k.Run(ctx)
+		defer close(s.ended)
+		a.keeper.Run(ctx)
 	}()
-	return func(why error) error {
-		cancel()
-		<-ended
-		k.process.Store(nil)
-		if life.Err() != nil {
-			return nil
-		}
-		return a.lastSync(life, why, p.cutOff.Load() > 0)
+	return s
+}
+
+// syncing is the sync beside the user's process, and what follows its end.
+type syncing struct {
+	agent *agent
+	end   context.CancelFunc
+	ended chan struct{} // closed when nothing is synced any more
+	err   error         // says that something was not
+}
+
+// finish begins to ship what is left, once the user's process has ended.
+func (s *syncing) finish(life context.Context, p *process) {
+	s.end()
+	<-s.ended
+	s.agent.keeper.process.Store(nil)
+	if s.agent.keeper.Checkpoints == nil || life.Err() != nil {
+		return
 	}
+	s.ended = make(chan struct{})
+	go func() {
+		defer close(s.ended)
+		s.err = s.agent.lastSync(life, p.cutOff.Load() > 0)
+	}()
+}
+
+// wait gives what could not be shipped as an error, when all has been tried.
+func (s *syncing) wait() error {
+	<-s.ended
+	return s.err
 }
 
 // lastSync ships what is left of the checkpoints, also when the job was done: as on AWS, all of them are in the store then.
-func (a *agent) lastSync(life context.Context, why error, torn bool) error {
+func (a *agent) lastSync(life context.Context, torn bool) error {
 	inTime, done := a.orders.before(life, (*notice).syncEnds)
 	defer done()
-	if why == nil {
-		a.enter(platform.PhaseTraining, "Uploading the last checkpoints")
-	}
 	err := a.store.try(inTime, func(platform.Blobs) error { return a.keeper.Final(inTime, torn) })
 	if err == nil || life.Err() != nil {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,11 +28,15 @@ type control struct {
 	denied     bool
 	stop, gone bool
 	notice     *platform.Interruption
-	onLine     func(line string) // called with every line of the log, locked
+	onLine     func(line string) // called with every line of the log and every phase, locked
 	reports    []platform.Report
 	asked      int
 	delivered  int
 	changed    chan struct{}
+}
+
+func newControl() *control {
+	return &control{changed: make(chan struct{}), onLine: func(string) {}}
 }
 
 func (c *control) Assignment(_ context.Context, token string) (platform.Assignment, error) {
@@ -64,10 +69,9 @@ func (c *control) Deliver(_ context.Context, _ string, reports []platform.Report
 			return platform.Ack{}, platform.Errorf(platform.Invalid, "", "gap before %d", r.Seq)
 		}
 		c.reports, seq = append(c.reports, r), seq+1
+		c.onLine(string(r.Phase))
 		for _, e := range r.Logs {
-			if c.onLine != nil {
-				c.onLine(e.Message)
-			}
+			c.onLine(e.Message)
 		}
 	}
 	c.delivered++
@@ -78,6 +82,20 @@ func (c *control) Deliver(_ context.Context, _ string, reports []platform.Report
 // interrupt gives notice.
 func (c *control) interrupt(left time.Duration) {
 	c.set(func(c *control) { c.notice = noticeOf(left) })
+}
+
+// at does something when the log has a line, or when a phase is told, in the same answer.
+func (c *control) at(line string, do func()) {
+	c.onLine = func(l string) {
+		if l == line {
+			do()
+		}
+	}
+}
+
+// interruptAt gives notice then.
+func (c *control) interruptAt(line string, left time.Duration) {
+	c.at(line, func() { c.notice = noticeOf(left) })
 }
 
 func noticeOf(left time.Duration) *platform.Interruption {
@@ -206,7 +224,7 @@ func newBench(t *testing.T, script string) *bench {
 	if err := os.MkdirAll(filepath.Join(dir, "agent"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{control: &control{changed: make(chan struct{})}, blobs: memory.New("data", "out")}
+	b := &bench{control: newControl(), blobs: memory.New("data", "out")}
 	b.spec = sagemaker.CreateTrainingJobRequest{
 		TrainingJobName: new("digits"), RoleArn: new("arn:aws:iam::123456789012:role/R"),
 		AlgorithmSpecification: &sagemaker.AlgorithmSpecification{ContainerEntrypoint: []string{"sh", "-c", script}},
@@ -251,7 +269,8 @@ func (b *bench) run(t *testing.T) platform.Outcome {
 	return b.wait(t)
 }
 
-func (b *bench) wait(t *testing.T) platform.Outcome {
+// leave waits for the agent to end.
+func (b *bench) leave(t *testing.T) {
 	t.Helper()
 	select {
 	case err := <-b.done:
@@ -261,6 +280,11 @@ func (b *bench) wait(t *testing.T) platform.Outcome {
 	case <-time.After(60 * time.Second):
 		t.Fatal("the agent does not end")
 	}
+}
+
+func (b *bench) wait(t *testing.T) platform.Outcome {
+	t.Helper()
+	b.leave(t)
 	o := b.outcome()
 	if o == nil {
 		t.Fatal("no outcome was reported")
@@ -313,3 +337,12 @@ func wantKind(t *testing.T, o platform.Outcome, kind platform.OutcomeKind, reaso
 }
 
 func sorted(s []string) []string { slices.Sort(s); return s }
+
+// inode is a file's number, 0 when there is none.
+func inode(path string) uint64 {
+	var info syscall.Stat_t
+	if syscall.Stat(path, &info) != nil {
+		return 0
+	}
+	return info.Ino
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -39,10 +40,9 @@ func (b *bench) endsWithin(t *testing.T, given time.Time, notice time.Duration) 
 func TestInterruptionLetsTheProgramSaveAndUploadsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, savesAndGoes)
-	b.start(t)
-	b.until(t, "the script to begin", said("ready"))
 	given := time.Now()
-	b.interrupt(60 * time.Second)
+	b.interruptAt("ready", 60*time.Second)
+	b.start(t)
 	o := b.endsWithin(t, given, 20*time.Second)
 	wantKind(t, o, platform.Interrupted, "the room is needed")
 	if o.Model != "" || o.ExitCode != 0 || !slices.Contains(b.log(), "saving") {
@@ -57,11 +57,10 @@ func TestInterruptionKillsWhatIgnoresItInTime(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, goesOn)
 	b.assignment.StopGrace = 600
-	b.start(t)
-	b.until(t, "the script to begin", said("ready"))
 	given := time.Now()
-	b.interrupt(3 * time.Second)
-	o := b.endsWithin(t, given, 3*time.Second)
+	b.interruptAt("ready", 2*time.Second)
+	b.start(t)
+	o := b.endsWithin(t, given, 2*time.Second)
 	wantKind(t, o, platform.Interrupted)
 	if o.ExitCode != 137 {
 		t.Errorf("the exit code is %d", o.ExitCode)
@@ -84,7 +83,7 @@ func TestInterruptionKnownTooLateEndsAtOnce(t *testing.T) {
 		c.notice = &platform.Interruption{At: now.Add(-1100 * time.Millisecond), Until: now.Add(-100 * time.Millisecond), Reason: "gone"}
 		c.away = false
 	})
-	wantKind(t, b.endsWithin(t, time.Now(), 3*time.Second), platform.Interrupted, "gone")
+	wantKind(t, b.endsWithin(t, time.Now(), 2*time.Second), platform.Interrupted, "gone")
 }
 
 // The control plane's clock is an hour ahead: only spans count.
@@ -94,10 +93,11 @@ func TestNoticeOfAnotherClock(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, savesAndGoes)
+			b.at("ready", func() {
+				now := time.Now().Add(skew)
+				b.notice = &platform.Interruption{At: now, Until: now.Add(30 * time.Second)}
+			})
 			b.start(t)
-			b.until(t, "the script to begin", said("ready"))
-			now := time.Now().Add(skew)
-			b.set(func(c *control) { c.notice = &platform.Interruption{At: now, Until: now.Add(30 * time.Second)} })
 			wantKind(t, b.endsWithin(t, time.Now(), 15*time.Second), platform.Interrupted)
 			if !slices.Contains(b.log(), "saving") {
 				t.Error("the program had no time to save")
@@ -164,11 +164,20 @@ func TestInterruptionWhileDownloadingEndsAtOnce(t *testing.T) {
 	b.input("train", "s3://data/d/")
 	b.start(t)
 	s.await(t)
-	given := time.Now()
 	b.interrupt(60 * time.Second)
-	wantKind(t, b.endsWithin(t, given, 15*time.Second), platform.Interrupted, "the room is needed")
+	wantKind(t, b.endsWithin(t, time.Now(), 15*time.Second), platform.Interrupted, "the room is needed")
 	if len(b.log()) > 0 {
 		t.Errorf("the program ran: %q", b.log())
+	}
+}
+
+// awaitNotice waits until the agent has told the notice.
+func (b *bench) awaitNotice(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); inode(filepath.Join(b.cfg.Root, "input/spot-interruption.json")) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no notice is told")
+		}
 	}
 }
 
@@ -177,11 +186,10 @@ func TestInterruptionWhileUploadingLetsItFinish(t *testing.T) {
 	b := newBench(t, "echo w > $ROOT/model/w")
 	s := &stuck{uploading: make(chan struct{})}
 	b.through(s)
+	b.interruptAt(string(platform.PhaseUploading), 60*time.Second)
 	b.start(t)
 	s.await(t)
-	b.interrupt(60 * time.Second)
-	heartbeats := b.delivered
-	b.until(t, "the notice to arrive", func(c *control) bool { return c.delivered > heartbeats+1 })
+	b.awaitNotice(t)
 	close(s.uploading)
 	o := b.wait(t)
 	wantKind(t, o, platform.Succeeded)
@@ -204,11 +212,10 @@ func TestInterruptionWhileUploadingThatTakesTooLong(t *testing.T) {
 			b := newBench(t, c.script)
 			s := &stuck{uploading: make(chan struct{})}
 			b.through(s)
-			b.start(t)
-			s.await(t)
 			given := time.Now()
-			b.interrupt(3 * time.Second)
-			o := b.endsWithin(t, given, 3*time.Second)
+			b.interruptAt(string(platform.PhaseUploading), 2*time.Second)
+			b.start(t)
+			o := b.endsWithin(t, given, 2*time.Second)
 			wantKind(t, o, c.kind)
 			if o.Model != "" {
 				t.Errorf("a model is told: %+v", o)
@@ -221,13 +228,18 @@ func TestStopDuringAnInterruptionIsAStop(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, `trap 'echo saving; while [ ! -e $ROOT/go ]; do sleep 0.02; done; echo saved > $ROOT/model/m; exit 0' TERM
 		echo ready; while :; do sleep 0.02; done`)
+	b.onLine = func(line string) {
+		switch line {
+		case "ready":
+			b.notice = noticeOf(60 * time.Second)
+		case "saving":
+			b.stop = true
+		}
+	}
 	b.start(t)
-	b.until(t, "the script to begin", said("ready"))
-	b.interrupt(60 * time.Second)
 	b.until(t, "the script to hear of it", said("saving"))
-	b.set(func(c *control) { c.stop = true })
-	heartbeats := b.delivered
-	b.until(t, "the stop to arrive", func(c *control) bool { return c.delivered > heartbeats+1 })
+	heard := b.delivered
+	b.until(t, "the stop to arrive", func(c *control) bool { return c.delivered > heard })
 	if err := os.WriteFile(filepath.Join(b.cfg.Root, "go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -243,33 +255,27 @@ func TestInterruptionBoundsTheGraceOfAStop(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, goesOn)
 	b.assignment.StopGrace = 600
-	cancel := b.start(t)
-	b.until(t, "the script to begin", said("ready"))
-	cancel()
 	given := time.Now()
-	b.interrupt(4 * time.Second)
-	wantKind(t, b.endsWithin(t, given, 4*time.Second), platform.StopObeyed)
+	b.at("ready", func() { b.stop, b.notice = true, noticeOf(2*time.Second) })
+	b.start(t)
+	wantKind(t, b.endsWithin(t, given, 2*time.Second), platform.StopObeyed)
 }
 
 func TestInterruptedAgentLeavesInTimeWithoutTheServer(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, savesAndGoes)
-	b.onLine = func(string) { // the notice is the last that is heard of the server
-		if b.notice == nil {
-			b.notice = noticeOf(3 * time.Second)
-		} else {
+	b.onLine = func(line string) { // the notice is the last that is heard of the server
+		switch line {
+		case "ready":
+			b.notice = noticeOf(2 * time.Second)
+		case "saving":
 			b.away = true
 		}
 	}
 	b.start(t)
 	given := time.Now()
-	b.until(t, "the script to begin", said("ready"))
-	select {
-	case <-b.done:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the agent does not end")
-	}
-	if took := time.Since(given); took > 3*time.Second+busy {
+	b.leave(t)
+	if took := time.Since(given); took > 2*time.Second+busy {
 		t.Errorf("it ended after %v", took)
 	}
 	reports, err := agent.ReadSpool(b.cfg.Dir, 0)
@@ -285,7 +291,7 @@ func TestNoticeAtTheEndOfTheProgram(t *testing.T) {
 	for i := range 20 {
 		// A line waits 0.1 s for others before it is told, and the notice comes with the answer.
 		b := newBench(t, fmt.Sprintf(`echo w > $ROOT/model/w; echo ready; exec sleep 0.%03d`, 90+i))
-		b.onLine = func(string) { b.notice = noticeOf(30 * time.Second) }
+		b.interruptAt("ready", 30*time.Second)
 		o := b.run(t)
 		kinds[o.Kind]++
 		if (o.Kind != platform.Succeeded || o.Model == "") && (o.Kind != platform.Interrupted || o.Model != "") {
@@ -317,15 +323,34 @@ func ask(t *testing.T, method, url string, header ...string) (int, string) {
 	return answer.StatusCode, string(text)
 }
 
-func TestMetadataTellsOfTheInterruption(t *testing.T) {
-	t.Parallel()
-	b := newBench(t, `trap 'echo saving; while [ ! -e $ROOT/go ]; do sleep 0.02; done; exit 0' TERM
+// The headers of IMDSv2, as SDKs write them.
+const (
+	tokenTTL = "X-aws-ec2-metadata-token-ttl-seconds"
+	token    = "X-aws-ec2-metadata-token"
+)
+
+// beginListener starts a script that waits for a notice, and gives where its metadata service is.
+func beginListener(t *testing.T) (b *bench, url string) {
+	t.Helper()
+	b = newBench(t, `trap 'echo saving; while [ ! -e $ROOT/go ]; do sleep 0.02; done; exit 0' TERM
 		echo $AWS_EC2_METADATA_SERVICE_ENDPOINT; echo ready; while :; do sleep 0.02; done`)
 	b.assignment.Purchase = platform.Spot
 	b.start(t)
 	b.until(t, "the script to begin", said("ready"))
-	url := b.log()[0]
-	const tokenTTL, token = "X-aws-ec2-metadata-token-ttl-seconds", "X-aws-ec2-metadata-token"
+	return b, b.log()[0]
+}
+
+func (b *bench) endListener(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(b.cfg.Root, "go"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, b.wait(t), platform.Interrupted)
+}
+
+func TestMetadata(t *testing.T) {
+	t.Parallel()
+	b, url := beginListener(t)
 	_, given := ask(t, "PUT", url+"/latest/api/token", tokenTTL, "21600")
 	for path, want := range map[string]string{
 		"meta-data/instance-type": "ml.m5.large", "meta-data/instance-life-cycle": "spot", "meta-data/instance-life-cycle/": "spot",
@@ -360,6 +385,17 @@ func TestMetadataTellsOfTheInterruption(t *testing.T) {
 		}
 	}
 	b.interrupt(time.Minute)
+	b.endListener(t)
+	if c, err := net.Dial("tcp", strings.TrimPrefix(url, "http://")); err == nil {
+		c.Close()
+		t.Error("the metadata service outlives its agent")
+	}
+}
+
+func TestMetadataAndFileTellOfAnInterruption(t *testing.T) {
+	t.Parallel()
+	b, url := beginListener(t)
+	b.interrupt(time.Minute)
 	b.until(t, "the script to hear of it", said("saving"))
 	until := b.notice.Until.Format("2006-01-02T15:04:05Z")
 	if _, got := ask(t, "GET", url+"/latest/meta-data/spot/instance-action"); got != `{"action":"terminate","time":"`+until+`"}` {
@@ -372,22 +408,15 @@ func TestMetadataTellsOfTheInterruption(t *testing.T) {
 	if want := `{"action":"terminate","time":"` + until + `","reason":"the room is needed"}`; err != nil || string(doc) != want {
 		t.Errorf("the file is %q (%v), want %q", doc, err, want)
 	}
-	if err := os.WriteFile(filepath.Join(b.cfg.Root, "go"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	wantKind(t, b.wait(t), platform.Interrupted)
-	if _, err := http.Get(url); err == nil {
-		t.Error("the metadata service outlives its agent")
-	}
+	b.endListener(t)
 }
 
 // The user's code owns the folder: what it puts in the notice's way is not followed.
 func TestNoticeIsNotWrittenThroughALink(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, `mkdir $ROOT/elsewhere; echo mine > $ROOT/elsewhere/f; ln -s $ROOT/elsewhere/f $ROOT/input/spot-interruption.json; `+savesAndGoes)
+	b.interruptAt("ready", 30*time.Second)
 	b.start(t)
-	b.until(t, "the script to begin", said("ready"))
-	b.interrupt(30 * time.Second)
 	wantKind(t, b.wait(t), platform.Interrupted)
 	if text, err := os.ReadFile(filepath.Join(b.cfg.Root, "elsewhere/f")); err != nil || string(text) != "mine\n" {
 		t.Errorf("what the link led to is now %q, %v", text, err)

@@ -83,7 +83,7 @@ func (m *metadata) close() {
 // instance is what is told of the machine that the job asked for.
 func (a *agent) instance() map[string]string {
 	sum := sha256.Sum256([]byte(a.job.Agent))
-	id, kind, cycle := "i-"+hex.EncodeToString(sum[:])[:17], string(a.resources().CurrentInstanceType), string(platform.OnDemand)
+	id, kind, cycle := "i-"+hex.EncodeToString(sum[:])[:17], a.resources().CurrentInstanceType, string(platform.OnDemand)
 	if a.job.Purchase != "" {
 		cycle = string(a.job.Purchase)
 	}

@@ -38,10 +38,10 @@ func (a *agent) outcomeOf(life context.Context, err error) platform.Outcome {
 	if err == nil {
 		return platform.Outcome{}
 	}
-	switch why := a.orders.why(life); why {
-	case nil:
+	switch why := a.orders.why(life); {
+	case why == nil:
 		return failed(err)
-	case errInterrupted:
+	case errors.Is(why, errInterrupted):
 		return a.interrupted(0)
 	default:
 		return platform.Outcome{Kind: platform.StopObeyed, Reason: why.Error()}

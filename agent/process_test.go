@@ -89,7 +89,7 @@ type plant struct {
 
 func newPlant(t testing.TB) *plant {
 	t.Helper()
-	p := &plant{control: &control{changed: make(chan struct{})}, data: t.TempDir()}
+	p := &plant{control: newControl(), data: t.TempDir()}
 	p.assignment = platform.Assignment{Name: "digits", Host: "algo-1", Hosts: []string{"algo-1"}, CPUs: 1, StopGrace: 5, Output: "s3://out/o"}
 	p.serve(t)
 	if err := os.Mkdir(filepath.Join(p.data, "uploads"), 0o755); err != nil {

@@ -5,11 +5,14 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/stint-ml/stint/decide/spot"
 	"github.com/stint-ml/stint/drivers/market/trace"
@@ -201,26 +204,34 @@ func (a *app) priced(t platform.InstanceType, onDemand string) (platform.Instanc
 func (a *app) simulate(ctx context.Context, job sim.SpotJob, policies []string) (simulated, error) {
 	s := simulated{SpotJob: job}
 	defer a.clearStatus()
-	step := func(i int, what string) {
-		a.setStatus(fmt.Sprintf("%s  %s", bar(int64(i), int64(len(policies)+1), 20), what))
-	}
-	step(0, "searching the optimum")
 	var err error
+	a.setStatus("searching the optimum")
 	if s.optimum, s.exact, err = job.Optimum(); err != nil {
 		return s, usage("%w", err)
 	}
-	for i, name := range policies {
-		step(i+1, "playing "+name)
-		run, err := job.Run(ctx, name)
-		if ctx.Err() != nil {
-			return s, context.Cause(ctx)
-		}
-		if err != nil {
-			return s, fmt.Errorf("play %s: %w", name, err)
-		}
-		s.runs = append(s.runs, run)
+	s.runs = make([]sim.SpotRun, len(policies))
+	var done atomic.Int64
+	progress := func() {
+		a.setStatus(fmt.Sprintf("%s  %d of %d policies played", bar(done.Load(), int64(len(policies)), 20), done.Load(), len(policies)))
 	}
-	return s, nil
+	progress()
+	group, playing := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.NumCPU())
+	for i, name := range policies {
+		group.Go(func() (err error) {
+			if s.runs[i], err = job.Run(playing, name); err != nil {
+				return fmt.Errorf("play %s: %w", name, err)
+			}
+			done.Add(1)
+			progress()
+			return nil
+		})
+	}
+	err = group.Wait()
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return s, err
 }
 
 // over is how much more than the optimum a run cost, of the optimum; known only of a run that held the deadline.
