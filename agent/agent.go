@@ -99,7 +99,7 @@ func Run(ctx context.Context, cfg Config) error {
 	// 2 to 8. Do it.
 	outcome := a.outcomeOf(life, err)
 	if err == nil {
-		outcome = a.perform(a.orders.work, life)
+		outcome = a.do(a.orders.work, life)
 	}
 	// 9. Report the outcome, until it is acknowledged. When the capacity goes before that, it is in the spool.
 	if life.Err() == nil {
@@ -172,11 +172,16 @@ func (a *agent) takeAssignment(work context.Context) error {
 	return nil
 }
 
-// perform does steps 2 to 8 and tells how it went.
-func (a *agent) perform(work, life context.Context) platform.Outcome {
+// do does what the assignment is of.
+func (a *agent) do(work, life context.Context) platform.Outcome {
 	if a.job.Kind == platform.KindEndpoint {
 		return a.serve(work, life)
 	}
+	return a.perform(work, life)
+}
+
+// perform does steps 2 to 8 and tells how it went.
+func (a *agent) perform(work, life context.Context) platform.Outcome {
 	// 2. Say so, lay out /opt/ml, and have the instance metadata where the user's code will look for it.
 	a.enter(platform.PhaseDownloading, "")
 	if err := a.layOut(); err != nil {

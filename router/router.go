@@ -141,20 +141,25 @@ func (r *Router) Invoke(ctx context.Context, in platform.Invocation) (*platform.
 
 // choose finds the variant: the one asked for, or one by weight among those that can answer.
 func (e *endpoint) choose(in platform.Invocation) (*variant, error) {
+	v := e.byWeight()
 	if in.Variant != "" {
-		for _, v := range e.variants {
-			if v.name == in.Variant {
-				if len(v.targets) == 0 {
-					return nil, notReady(in.Endpoint)
-				}
-				return v, nil
-			}
+		at := slices.IndexFunc(e.variants, func(v *variant) bool { return v.name == in.Variant })
+		if at < 0 {
+			return nil, platform.Errorf(platform.Invalid, in.Variant, "Variant %s not found for endpoint %s", in.Variant, in.Endpoint)
 		}
-		return nil, platform.Errorf(platform.Invalid, in.Variant, "Variant %s not found for endpoint %s", in.Variant, in.Endpoint)
+		v = e.variants[at]
 	}
+	if v == nil || len(v.targets) == 0 {
+		return nil, notReady(in.Endpoint)
+	}
+	return v, nil
+}
+
+// byWeight draws a variant among those that have targets; nil when none has. Weights that are all zero count alike as one.
+func (e *endpoint) byWeight() *variant {
 	var last *variant
 	point := 0.0
-	if e.weight > 0 && len(e.variants) > 1 {
+	if len(e.variants) > 1 {
 		point = rand.Float64() * e.weight
 	}
 	for _, v := range e.variants {
@@ -166,10 +171,7 @@ func (e *endpoint) choose(in platform.Invocation) (*variant, error) {
 			break
 		}
 	}
-	if last == nil {
-		return nil, notReady(in.Endpoint)
-	}
-	return last, nil
+	return last
 }
 
 func notReady(name string) error {
@@ -196,7 +198,7 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		cancel()
 		return nil, err
 	}
-	response, err := r.transport.RoundTrip(request)
+	response, err := r.transport.RoundTrip(request) //nolint:bodyclose // whoever has the answer closes it
 	if err != nil {
 		if errors.Is(context.Cause(ctx), platform.ErrTooLate) {
 			err = platform.ErrTooLate

@@ -98,7 +98,16 @@ func checkModel(in *sagemaker.CreateModelInput) error {
 	case in.PrimaryContainer == nil:
 		return invalid("You must specify PrimaryContainer or Containers")
 	}
-	c := in.PrimaryContainer
+	if isTrue(in.EnableNetworkIsolation) {
+		return unsupported("EnableNetworkIsolation", "")
+	}
+	if in.ExecutionRoleArn == nil {
+		return invalid("You must specify ExecutionRoleArn")
+	}
+	return checkContainer(in.PrimaryContainer)
+}
+
+func checkContainer(c *sagemaker.ContainerDefinition) error {
 	switch {
 	case c.ModelPackageName != nil:
 		return unsupported("ModelPackageName", "name an Image and its ModelDataUrl instead")
@@ -108,10 +117,6 @@ func checkModel(in *sagemaker.CreateModelInput) error {
 		return unsupported("Container mode MultiModel", "")
 	case len(c.AdditionalModelDataSources) > 0:
 		return unsupported("AdditionalModelDataSources", "")
-	case isTrue(in.EnableNetworkIsolation):
-		return unsupported("EnableNetworkIsolation", "")
-	case in.ExecutionRoleArn == nil:
-		return invalid("You must specify ExecutionRoleArn")
 	}
 	return checkModelData(c)
 }
