@@ -14,8 +14,15 @@ import (
 	"github.com/stint-ml/stint/wire/sigv4"
 )
 
+// spoken is an answer in CBOR; body is nil when there is none.
+type spoken struct {
+	status int
+	header http.Header
+	body   smithy.Map
+}
+
 // speak calls an operation as the AWS SDK for Go does.
-func speak(t *testing.T, d *apitest.Door, operation string, body []byte, sign bool) (*http.Response, smithy.Map) {
+func speak(t *testing.T, d *apitest.Door, operation string, body []byte, sign bool) spoken {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.URL+"/service/GraniteServiceVersion20100801/operation/"+operation, bytes.NewReader(body))
 	if err != nil {
@@ -38,13 +45,13 @@ func speak(t *testing.T, d *apitest.Door, operation string, body []byte, sign bo
 		t.Fatalf("%s %v %s: %v", res.Status, res.Header, answer, err)
 	}
 	if len(answer) == 0 {
-		return res, nil
+		return spoken{status: res.StatusCode, header: res.Header}
 	}
 	v, err := smithy.Decode(answer)
 	if err != nil {
 		t.Fatalf("%s %x: %v", res.Status, answer, err)
 	}
-	return res, v.(smithy.Map)
+	return spoken{res.StatusCode, res.Header, v.(smithy.Map)}
 }
 
 func TestCBOR(t *testing.T) {
@@ -52,23 +59,23 @@ func TestCBOR(t *testing.T) {
 	d := open(t)
 	at := func(seconds float64) smithy.Value { return &smithy.Tag{ID: 1, Value: smithy.Float64(seconds)} }
 	now := float64(d.Clock.Now().Unix())
-	res, out := speak(t, d, "PutMetricData", smithy.Encode(smithy.Map{
+	got := speak(t, d, "PutMetricData", smithy.Encode(smithy.Map{
 		"Namespace":  smithy.String("n"),
 		"MetricData": smithy.List{smithy.Map{"MetricName": smithy.String("loss"), "Value": smithy.Uint(3), "Timestamp": at(now)}},
 	}), true)
-	if res.StatusCode != 200 || out != nil || res.Header.Get("Content-Type") != "" {
-		t.Errorf("put: %s %v %v", res.Status, res.Header, out)
+	if got.status != 200 || got.body != nil || got.header.Get("Content-Type") != "" {
+		t.Errorf("put: %+v", got)
 	}
-	res, out = speak(t, d, "GetMetricStatistics", smithy.Encode(smithy.Map{
+	got = speak(t, d, "GetMetricStatistics", smithy.Encode(smithy.Map{
 		"Namespace": smithy.String("n"), "MetricName": smithy.String("loss"), "StartTime": at(now - 60), "EndTime": at(now + 60),
 		"Period": smithy.Uint(60), "Statistics": smithy.List{smithy.String("Sum")},
 	}), true)
 	point := smithy.Map{"Timestamp": at(now), "Sum": smithy.Float64(3), "Unit": smithy.String("None")}
-	if want := (smithy.Map{"Label": smithy.String("loss"), "Datapoints": smithy.List{point}}); res.StatusCode != 200 || !reflect.DeepEqual(out, want) {
-		t.Errorf("statistics: %s %#v", res.Status, out)
+	if want := (smithy.Map{"Label": smithy.String("loss"), "Datapoints": smithy.List{point}}); got.status != 200 || !reflect.DeepEqual(got.body, want) {
+		t.Errorf("statistics: %d %#v", got.status, got.body)
 	}
-	if res, out = speak(t, d, "ListMetrics", nil, true); res.StatusCode != 200 || len(out["Metrics"].(smithy.List)) != 1 {
-		t.Errorf("list: %s %#v", res.Status, out)
+	if got = speak(t, d, "ListMetrics", nil, true); got.status != 200 || len(got.body["Metrics"].(smithy.List)) != 1 {
+		t.Errorf("list: %d %#v", got.status, got.body)
 	}
 }
 
@@ -90,11 +97,11 @@ func TestErrorsInCBOR(t *testing.T) {
 		"no such operation": {"PutDashboard", "\xa0", true, 400, "UnsupportedOperation", "UnsupportedOperation;Sender", "PutDashboard"},
 		"nobody":            {"ListMetrics", "\xa0", false, 403, "MissingAuthenticationToken", "MissingAuthenticationToken;Sender", "missing"},
 	} {
-		res, out := speak(t, d, c.operation, []byte(c.body), c.signed)
-		name, _ := out["__type"].(smithy.String)
-		message, _ := out["message"].(smithy.String)
-		if res.StatusCode != c.status || string(name) != c.name || res.Header.Get("x-amzn-query-error") != c.compat || !strings.Contains(string(message), c.words) {
-			t.Errorf("%s: %s %v %q", what, res.Status, out, res.Header.Get("x-amzn-query-error"))
+		got := speak(t, d, c.operation, []byte(c.body), c.signed)
+		name, _ := got.body["__type"].(smithy.String)
+		message, _ := got.body["message"].(smithy.String)
+		if got.status != c.status || string(name) != c.name || got.header.Get("x-amzn-query-error") != c.compat || !strings.Contains(string(message), c.words) {
+			t.Errorf("%s: %+v", what, got)
 		}
 	}
 }
