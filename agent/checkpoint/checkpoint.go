@@ -90,8 +90,8 @@ type Syncer struct {
 	lastLook  time.Time
 	ending    *ending
 	frozen    *ending
-	intents   []stamp // that the next tidying removes, as the following
-	stale     []stamp
+	intents   []intent
+	stale     []stamp // manifests that the next tidying removes, as the following
 	oldClaims []stamp
 
 	hurry   atomic.Bool // the user's processes have ended

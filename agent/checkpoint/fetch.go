@@ -301,14 +301,10 @@ func (r *restoration) begin() error {
 	}
 	if base := own.current(); base != nil {
 		r.last, r.newest = base.manifest, base.generation()
-		kept := keptGeneration{base.at, map[string]bool{}}
 		for _, e := range base.Files {
 			r.prior[e.Path] = e
-			if e.content != nil {
-				kept.names[e.Key] = true
-			}
 		}
-		r.kept = []keptGeneration{kept}
+		r.kept = []keptGeneration{kept(base.at, base.manifest)}
 	}
 	r.knowFlats(own, others)
 	r.fillPool()
@@ -332,8 +328,6 @@ func (r *restoration) knowFlats(own *laneState, others map[string]bool) {
 		case own.made[key]:
 			r.made[key] = true
 			r.flats[key] = flatState{etag: info.ETag, mine: true}
-		case own.named[key] && !ours:
-			r.flats[key] = flatState{etag: info.ETag, mine: true} // left by a crash, to be swept
 		default:
 			// Put there by hand. A file of that name may be written over it, but no generation relies on it; and should the file be
 			// removed from the folder, the object must not come back.

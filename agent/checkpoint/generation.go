@@ -23,7 +23,18 @@ type tracked struct {
 // keptGeneration is a generation that can be restored as long as what it names stays.
 type keptGeneration struct {
 	stamp
+	*manifest
 	names map[string]bool
+}
+
+func kept(at stamp, m *manifest) keptGeneration {
+	k := keptGeneration{at, m, make(map[string]bool, len(m.Files))}
+	for _, e := range m.Files {
+		if e.content != nil {
+			k.names[e.Key] = true
+		}
+	}
+	return k
 }
 
 // ending is how the user's processes ended.
@@ -259,7 +270,7 @@ func (s *Syncer) intend(ctx context.Context, works []*work) error {
 	if _, err := s.write(ctx, at.key, paths); err != nil {
 		return err
 	}
-	s.intents = append(s.intents, at)
+	s.intents = append(s.intents, intent{at, paths})
 	for _, p := range paths {
 		s.intended[p] = true
 	}
@@ -291,7 +302,7 @@ func (s *Syncer) draft(v *view) *manifest {
 		case !t.file():
 			e.Kind, e.Link, e.Modified = linkKind, t.link, 0
 		case t.content != nil:
-			e.content = s.best(t)
+			e.content = s.best(t.path, t.content)
 		default:
 			prior, had := s.prior[t.path]
 			if !had || prior.content == nil {
@@ -317,13 +328,13 @@ func (s *Syncer) draft(v *view) *manifest {
 }
 
 // best is where a file's content lies best: in its flat object, once that was brought up to date.
-func (s *Syncer) best(t *tracked) *content {
-	if f := s.flats[t.path]; f.mine && !f.shared && f.from != "" && f.from == t.content.Key && t.content.Key != t.path {
-		c := *t.content
-		c.Key, c.ETag = t.path, f.etag
+func (s *Syncer) best(path string, at *content) *content {
+	if f := s.flats[path]; f.mine && !f.shared && f.from != "" && f.from == at.Key && at.Key != path {
+		c := *at
+		c.Key, c.ETag = path, f.etag
 		return &c
 	}
-	return t.content
+	return at
 }
 
 // commit writes the manifest. From then on the generation is there, and the one before the previous may go.
@@ -344,20 +355,15 @@ func (s *Syncer) put(ctx context.Context, m *manifest) error {
 		s.stale = append(s.stale, at)
 		return err
 	}
-	kept := keptGeneration{at, map[string]bool{}}
 	s.prior = make(map[string]entry, len(m.Files))
 	for _, e := range m.Files {
 		s.prior[e.Path] = e
-		if e.content == nil {
-			continue
-		}
-		kept.names[e.Key] = true
-		if t := s.files[e.Path]; !e.Behind {
+		if t := s.files[e.Path]; e.content != nil && !e.Behind {
 			t.content = e.content
 		}
 	}
 	s.last = m
-	s.kept = append(s.kept, kept)
+	s.kept = append(s.kept, kept(at, m))
 	for len(s.kept) > keptGenerations {
 		s.stale = append(s.stale, s.kept[0].stamp)
 		s.kept = s.kept[1:]

@@ -38,6 +38,12 @@ type flatState struct {
 	from   string // the key that it was copied from last
 }
 
+// intent is a document that names flat objects which were about to be made.
+type intent struct {
+	stamp
+	paths []string
+}
+
 // destination chooses the flat object for the first version of a path, and an object of our own for later ones.
 func (s *Syncer) destination(w *work) destination {
 	s.mu.Lock()

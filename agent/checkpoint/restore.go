@@ -19,7 +19,7 @@ type laneState struct {
 	host      string
 	manifests []*loaded       // those that can be read, the newest first
 	named     map[string]bool // every key and path that they or the intents name
-	made      map[string]bool // the keys that a manifest names
+	made      map[string]bool // the flat objects and others that a manifest or an intent says are this host's
 	notes     []string        // what cannot be read
 	err       error           // the store is away
 }
@@ -69,7 +69,7 @@ func (s *Syncer) readLane(ctx context.Context, l *lane) *laneState {
 			return r
 		}
 		for _, p := range paths {
-			r.named[p] = true
+			r.named[p], r.made[p] = true, true
 		}
 	}
 	return r

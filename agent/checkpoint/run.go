@@ -131,7 +131,7 @@ func (s *Syncer) round(ctx context.Context) error {
 	if s.last == nil || s.last.Term != s.term {
 		return nil // nothing of ours is there
 	}
-	if s.number != before || len(s.stale)+len(s.intents) > 0 || s.Clock.Now().Sub(s.audited) >= auditEvery {
+	if s.number != before || len(s.stale) > 0 || s.Clock.Now().Sub(s.audited) >= auditEvery {
 		// What cannot be tidied now is garbage for a while, no danger.
 		if err := s.tidy(ctx); err != nil {
 			return s.harmless(err)
@@ -170,8 +170,8 @@ func (s *Syncer) Freeze() {
 
 // Final ships what is left after the user's processes have ended, until ctx ends, and gives the last whole generation; an error
 // means that it is not all. killed says that the processes were killed: what they had open for writing is torn, and its last
-// whole version stays. When time allows, it also brings the flat objects up to date, and removes all that they make
-// superfluous; that this was cut short is no error.
+// whole version stays. When time allows, it also brings the flat objects up to date; that this was cut short is no error. It may
+// be called again after an error.
 func (s *Syncer) Final(ctx context.Context, killed bool) (Generation, error) {
 	s.hurry.Store(true)
 	s.mu.Lock()
@@ -180,7 +180,6 @@ func (s *Syncer) Final(ctx context.Context, killed bool) (Generation, error) {
 		s.ending.torn = s.frozen.torn
 	}
 	s.mu.Unlock()
-	defer s.journal.close()
 	pause := firstPause
 	for {
 		err := s.generate(ctx)
@@ -197,7 +196,7 @@ func (s *Syncer) Final(ctx context.Context, killed bool) (Generation, error) {
 		pause = min(2*pause, longestPause)
 	}
 	s.dropHalfway(ctx)
-	if err := s.finish(ctx); err != nil {
+	if err := s.publishAll(ctx); err != nil {
 		if platform.Is(err, platform.Conflict) {
 			return s.newest, err
 		}

@@ -32,15 +32,24 @@ func (s *Syncer) own(folder string) string { return bookkeeping + "/" + s.Host +
 // stamp is a claim, manifest or intent by its name. Later ones are greater.
 type stamp struct {
 	term, number int64
+	revision     int64 // of a manifest that was written again, as the same content lies elsewhere
 	key          string
 }
 
 func (t stamp) compare(o stamp) int {
-	return cmp.Or(cmp.Compare(t.term, o.term), cmp.Compare(t.number, o.number))
+	return cmp.Or(cmp.Compare(t.term, o.term), cmp.Compare(t.number, o.number), cmp.Compare(t.revision, o.revision))
 }
 
 func (s *Syncer) stamped(folder string, number int64) stamp {
-	return stamp{s.term, number, fmt.Sprintf("%s%010d-%012d", s.own(folder), s.term, number)}
+	return stamp{term: s.term, number: number, key: fmt.Sprintf("%s%010d-%012d", s.own(folder), s.term, number)}
+}
+
+// revised is the stamp of a manifest that is written again.
+func (t stamp) revised() stamp {
+	t.key = strings.TrimSuffix(t.key, fmt.Sprintf("-%d", t.revision))
+	t.revision++
+	t.key += fmt.Sprintf("-%d", t.revision)
+	return t
 }
 
 // lane is what a host keeps below our folder; the newest comes first.
@@ -90,8 +99,8 @@ func (c *catalog) sort(key string) {
 		c.lanes[parts[1]] = l
 	}
 	t := stamp{key: key}
-	if _, err := fmt.Sscanf(parts[3], "%d-%d", &t.term, &t.number); err != nil {
-		return
+	if n, _ := fmt.Sscanf(parts[3], "%d-%d-%d", &t.term, &t.number, &t.revision); n < 2 {
+		return // none of ours
 	}
 	into := map[string]*[]stamp{claimsFolder: &l.claims, manifestsFolder: &l.manifests, intentsFolder: &l.intents, objectsFolder: &l.objects}[parts[2]]
 	if into != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -50,13 +51,33 @@ func (s *Syncer) tidy(ctx context.Context) error {
 			delete(s.flats, key)
 		}
 	}
-	for _, stamps := range []*[]stamp{&s.stale, &s.intents, &s.oldClaims} {
+	for _, stamps := range []*[]stamp{&s.stale, &s.oldClaims} {
 		if err := s.deleteStamps(ctx, stamps); err != nil {
 			return err
 		}
 	}
+	return s.deleteIntents(ctx)
+}
+
+// deleteIntents removes those of which the last manifest says the same: whose the flat objects are.
+func (s *Syncer) deleteIntents(ctx context.Context) error {
+	var still []intent
+	for i, in := range s.intents {
+		if slices.ContainsFunc(in.paths, func(p string) bool { return s.made[p] && !s.prior[p].ownsFlat() }) {
+			still = append(still, in)
+			continue
+		}
+		if err := s.delete(ctx, in.key); err != nil {
+			s.intents = append(still, s.intents[i:]...)
+			return err
+		}
+	}
+	s.intents = still
 	return nil
 }
+
+// ownsFlat tells that a manifest with the entry says that the flat object of its path is the host's.
+func (e entry) ownsFlat() bool { return e.content != nil && (e.Flat || e.Key == e.Path) }
 
 // needed tells whether an object of this host is to stay: a kept generation names it, or it is the flat object of a file of the
 // newest generation, to be brought up to date.
@@ -183,7 +204,9 @@ func (s *Syncer) sweepIntents(ctx context.Context, c *catalog, own *lane) error 
 				}
 			}
 		}
-		s.intents = append(s.intents, in)
+		if !slices.ContainsFunc(s.intents, func(had intent) bool { return had.stamp == in }) {
+			s.intents = append(s.intents, intent{in, paths})
+		}
 	}
 	return nil
 }
@@ -213,14 +236,9 @@ func (s *Syncer) publish(ctx context.Context, all bool) error {
 	now := s.Clock.Now()
 	for i := range s.last.Files {
 		e := &s.last.Files[i]
-		if e.content == nil || e.Key == e.Path || !flattable(e.Path) || !all && now.Sub(s.published[e.Path]) < publishEvery {
-			continue
+		if s.outdated(e) && !s.isNamed(e.Path) && (all || now.Sub(s.published[e.Path]) >= publishEvery) {
+			due = append(due, e.Path)
 		}
-		f, taken := s.flats[e.Path]
-		if taken && (!f.mine || f.from == e.Key) || s.isNamed(e.Path) {
-			continue
-		}
-		due = append(due, e.Path)
 	}
 	if len(due) == 0 {
 		return nil
@@ -244,6 +262,15 @@ func (s *Syncer) publish(ctx context.Context, all bool) error {
 		})
 	}
 	return group.Wait()
+}
+
+// outdated tells that the flat object of a file is to be made or replaced.
+func (s *Syncer) outdated(e *entry) bool {
+	if e.content == nil || e.Key == e.Path || !flattable(e.Path) {
+		return false
+	}
+	f, taken := s.flats[e.Path]
+	return !taken || f.mine && f.from != e.Key
 }
 
 // isNamed tells whether a kept generation names an object.
@@ -293,48 +320,120 @@ func copyOf(from platform.BlobInfo) iter.Seq2[platform.Piece, error] {
 	}
 }
 
-// finish leaves the store as a user expects it after a job: the files under their names, and one generation that names them.
-func (s *Syncer) finish(ctx context.Context) error {
+// publishAll brings all flat objects up to date, and keeps both generations. Where the one before needs what a flat object holds,
+// that is copied out of the way, and the manifest written again to say so.
+func (s *Syncer) publishAll(ctx context.Context) error {
 	if s.last == nil {
 		return nil
 	}
 	if err := s.tidy(ctx); err != nil {
 		return err
 	}
-	if err := s.publish(ctx, true); err != nil {
-		return err
+	if len(s.kept) == keptGenerations {
+		before := &s.kept[0]
+		moved := map[string]*content{}
+		for i := range s.last.Files {
+			if e := &s.last.Files[i]; s.outdated(e) && before.names[e.Path] && !s.kept[1].names[e.Path] {
+				moved[e.Path] = nil
+			}
+		}
+		if err := s.relocate(ctx, before, moved); err != nil {
+			return err
+		}
 	}
-	// What the flat objects hold now needs no other object.
-	m, moved := *s.last, false
-	m.Files = append([]entry(nil), s.last.Files...)
+	return s.publish(ctx, true)
+}
+
+// relocate copies what a generation has in some flat objects to objects of our own.
+func (s *Syncer) relocate(ctx context.Context, k *keptGeneration, moved map[string]*content) error {
+	if len(moved) == 0 {
+		return nil
+	}
+	m := *k.manifest
+	m.Files = slices.Clone(m.Files)
 	for i := range m.Files {
 		e := &m.Files[i]
 		if e.content == nil {
 			continue
 		}
-		if best := s.best(&tracked{sighting: sighting{path: e.Path}, content: e.content}); best != e.content {
+		to, affected := moved[e.Key]
+		if !affected {
+			continue
+		}
+		if to == nil {
+			s.serial++
+			c := *e.content
+			c.Key = s.stamped(objectsFolder, s.serial).key
+			from := platform.BlobInfo{URI: s.uri(e.Key), Size: e.Size, ETag: e.ETag}
+			info, err := s.Blobs().Compose(ctx, s.uri(c.Key), copyOf(from), platform.Composing{New: true})
+			if err != nil {
+				return err
+			}
+			c.ETag, to = info.ETag, &c
+			moved[e.Key], s.made[c.Key] = to, true
+		}
+		e.content = to
+	}
+	at := k.revised()
+	if _, err := s.write(ctx, at.key, &m); err != nil {
+		s.stale = append(s.stale, at)
+		return err
+	}
+	old := []stamp{k.stamp}
+	*k = kept(at, &m)
+	return s.deleteStamps(ctx, &old) // before what it names is replaced
+}
+
+// Finish leaves the store as a user expects it after a job: the files under their names, and one generation that names them. It
+// is called after Final by the last attempt of a job; one that is interrupted leaves two generations to its successor.
+func (s *Syncer) Finish(ctx context.Context) error {
+	if s.last == nil {
+		return nil
+	}
+	// 1. The last generation is whole by the store's own word, so the one before may go.
+	if err := s.keepLast(ctx); err != nil {
+		return err
+	}
+	if err := s.publish(ctx, true); err != nil {
+		return err
+	}
+	// 2. What the flat objects hold now needs no other object.
+	m, moved := *s.last, false
+	m.Files = slices.Clone(s.last.Files)
+	for i := range m.Files {
+		e := &m.Files[i]
+		if e.content == nil {
+			continue
+		}
+		if best := s.best(e.Path, e.content); best != e.content {
 			e.content, e.Flat, moved = best, true, true
 		}
 	}
 	if !moved {
-		return nil
+		return s.tidy(ctx)
 	}
-	m.Term, m.Epoch, m.Job, m.Host = s.term, s.Epoch, s.Job, s.Host
-	told := s.Committed
-	s.Committed = nil // it is the same set
-	err := s.put(ctx, &m)
-	s.Committed = told
-	if err != nil {
+	at := s.kept[0].revised()
+	if _, err := s.write(ctx, at.key, &m); err != nil {
+		s.stale = append(s.stale, at)
 		return err
 	}
-	// It is whole by the store's own word, so the one before may go.
+	s.last = &m
+	for _, e := range m.Files {
+		s.prior[e.Path] = e
+	}
+	s.kept = append(s.kept, kept(at, &m))
+	return s.keepLast(ctx)
+}
+
+// keepLast drops all generations but the last, if that is whole.
+func (s *Syncer) keepLast(ctx context.Context) error {
 	c, err := s.catalog(ctx)
 	if err != nil {
 		return err
 	}
-	for _, e := range m.Files {
+	for _, e := range s.last.Files {
 		if e.content != nil && !c.holds(e.content) {
-			return nil
+			return platform.Errorf(platform.Conflict, string(s.uri(e.Key)), "%s was removed or replaced by somebody else", s.uri(e.Key))
 		}
 	}
 	for _, k := range s.kept[:len(s.kept)-1] {
