@@ -45,6 +45,8 @@ type Config struct {
 	// Checkpoints makes what keeps the checkpoints of a job that wants it. Nil: such a job fails.
 	Checkpoints func(CheckpointFolder) (Checkpoints, error)
 
+	Previous []Remains // of earlier attempts on this machine, the latest first
+
 	SpoolLimit int64          // bytes of undelivered reports at which the user's output is held back; 0 = 1 GiB
 	Patience   time.Duration  // how long an object store that is away is waited for; 0 = 10 minutes
 	Clock      platform.Clock // nil: the machine's
@@ -201,6 +203,7 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 		return a.outcomeOf(life, err)
 	}
 	// 4. Start the user's command.
+	a.noteRun()
 	process, err := a.start(work)
 	if err != nil {
 		return a.outcomeOf(life, err)

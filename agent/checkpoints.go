@@ -72,8 +72,9 @@ type keeper struct {
 	restored atomic.Int64 // bytes
 	process  atomic.Pointer[process]
 
-	mu   sync.Mutex
-	took []time.Duration // the last syncs
+	mu      sync.Mutex
+	took    []time.Duration // the last syncs
+	writing []uint64        // the files that were open for writing when that was looked at last
 }
 
 // checkpointFolder is where the job's checkpoints lie: below Root whatever it is called, as the plan names it below /opt/ml.
@@ -134,13 +135,35 @@ func (a *agent) openCheckpoints(work context.Context) error {
 	return err
 }
 
-// openForWrite asks the job's processes, once there are any.
+// openForWrite asks the job's processes, once there are any. What one that crashed had open cannot be asked; it may be whatever was
+// written shortly before.
 func (k *keeper) openForWrite(device uint64, each func(dev, ino uint64)) error {
 	p := k.process.Load()
 	if p == nil {
 		return nil
 	}
-	return openForWrite(p, device, each)
+	var found []uint64
+	note := func(dev, ino uint64) {
+		found = append(found, ino)
+		each(dev, ino)
+	}
+	if crashed := p.crash.Load(); crashed != 0 {
+		if err := touchedSince(k.folder, time.Unix(0, crashed).Add(-salvageSettle), note); err != nil {
+			return err
+		}
+	}
+	err := openForWrite(p, device, note)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.writing = found
+	return err
+}
+
+// open gives the files that were being written when that was looked at last.
+func (k *keeper) open() []uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.writing
 }
 
 // restore brings the last checkpoints back.
@@ -165,6 +188,7 @@ func (a *agent) restore(work context.Context) error {
 	case set.Files > 0:
 		a.enter(platform.PhaseDownloading, fmt.Sprintf("Restored checkpoint generation %d: %d files, %s", set.Generation, set.Files, bytesText(set.Bytes)))
 	}
+	a.salvage(work, set)
 	return nil
 }
 
@@ -197,13 +221,19 @@ func (s *syncing) finish(life context.Context, p *process) {
 	s.end()
 	<-s.ended
 	s.agent.keeper.process.Store(nil)
-	if s.agent.keeper.Checkpoints == nil || life.Err() != nil {
+	if s.agent.keeper.Checkpoints == nil {
+		return
+	}
+	s.agent.noteEnd(p)
+	if life.Err() != nil {
 		return
 	}
 	s.ended = make(chan struct{})
 	go func() {
 		defer close(s.ended)
-		s.err = s.agent.lastSync(life, p.cutOff.Load() > 0)
+		if s.err = s.agent.lastSync(life, p.cutOff.Load() > 0); s.err == nil && life.Err() == nil {
+			s.agent.forgetRun()
+		}
 	}()
 }
 

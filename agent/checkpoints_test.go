@@ -23,6 +23,7 @@ type ledger struct {
 	probe  func(ctx context.Context) error
 	final  func(ctx context.Context, killed bool) error
 	set    platform.Checkpoint // that Restore gives
+	files  map[string]string   // that Restore brings
 
 	mu    sync.Mutex
 	calls []string
@@ -45,11 +46,14 @@ func (l *ledger) Probe(ctx context.Context) error {
 
 func (l *ledger) Restore(context.Context) (platform.Checkpoint, error) {
 	l.note("restore")
-	path := filepath.Join(l.folder.Dir, "restored")
-	if err := os.WriteFile(path, []byte("step 7\n"), 0o600); err != nil {
-		return l.set, err
+	old := time.Now().Add(-time.Hour)
+	for name, content := range l.files {
+		path := filepath.Join(l.folder.Dir, name)
+		if err := errors.Join(os.WriteFile(path, []byte(content), 0o600), os.Chtimes(path, old, old), l.folder.Own(path)); err != nil {
+			return l.set, err
+		}
 	}
-	return l.set, l.folder.Own(path)
+	return l.set, nil
 }
 
 func (l *ledger) Run(ctx context.Context) {
@@ -118,7 +122,7 @@ func TestCheckpointsAroundTheProgram(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, l := newBench(t, c.script), &ledger{}
+			b, l := newBench(t, c.script), &ledger{files: map[string]string{"restored": "step 7\n"}}
 			b.keeping(l)
 			if c.change != nil {
 				c.change(b)
@@ -180,7 +184,7 @@ func TestCheckpointPath(t *testing.T) {
 	} {
 		t.Run(path, func(t *testing.T) {
 			t.Parallel()
-			b, l := newBench(t, `echo $STINT_CHECKPOINT_DIR; cat $STINT_CHECKPOINT_DIR/restored`), &ledger{}
+			b, l := newBench(t, `echo $STINT_CHECKPOINT_DIR; cat $STINT_CHECKPOINT_DIR/restored`), &ledger{files: map[string]string{"restored": "step 7\n"}}
 			b.keeping(l)
 			b.assignment.Checkpoints.Path = path
 			o := b.run(t)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // openForWrite gives each regular file on one device that some process of the job has open for writing. It costs a look at
@@ -76,6 +79,29 @@ func openByProcess(pid int, device uint64, each func(dev, ino uint64)) error {
 		}
 	}
 	return nil
+}
+
+// touchedSince gives each regular file of a folder that was written after a moment, and not put into its place later.
+func touchedSince(folder string, moment time.Time, each func(dev, ino uint64)) error {
+	return filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if vanished(err) {
+			return nil
+		}
+		if err != nil || !entry.Type().IsRegular() {
+			return err
+		}
+		info, err := entry.Info()
+		if vanished(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && info.ModTime().After(moment) && !changeTime(info).After(info.ModTime()) {
+			each(st.Dev, st.Ino)
+		}
+		return nil
+	})
 }
 
 // openToWrite reads the flags of a descriptor, in octal.

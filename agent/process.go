@@ -28,7 +28,10 @@ type process struct {
 	main   chan struct{} // closed when the command itself has ended
 	all    chan struct{} // closed when nothing is left that the agent could wait for
 	status syscall.WaitStatus
+	sent   atomic.Int32 // the strongest signal that the agent sent it: none, SIGTERM, SIGKILL
 	cutOff atomic.Int32 // how many processes were seen to end by a signal: they may have left files half written
+	crash  atomic.Int64 // when the first of them ended by a signal that was not the agent's, in Unix nanoseconds; 0: none did
+	frozen bool         // what they were writing was looked at when they ended
 	alone  bool         // the agent is the first process of a pid namespace: all others in it are the job's
 }
 
@@ -123,14 +126,24 @@ func (p *process) reap() {
 			}
 			return
 		case status.Exited() || status.Signaled():
-			if status.Signaled() {
-				p.cutOff.Add(1)
-			}
+			p.noteSignal(status)
 			if pid == p.pid {
 				p.status, ended = status, true
 				close(p.main)
 			}
 		}
+	}
+}
+
+// noteSignal notes that a process ended by a signal.
+func (p *process) noteSignal(status syscall.WaitStatus) {
+	if !status.Signaled() {
+		return
+	}
+	p.cutOff.Add(1)
+	sent := syscall.Signal(p.sent.Load())
+	if status.Signal() != sent && (status.Signal() != syscall.SIGTERM || sent != syscall.SIGKILL) {
+		p.crash.CompareAndSwap(0, time.Now().UnixNano())
 	}
 }
 
@@ -182,7 +195,7 @@ func (a *agent) end(life context.Context, p *process, why error) {
 		defer stop()
 		grace = fired
 	}
-	_ = a.ask(func(signal syscall.Signal) error { return syscall.Kill(p.pid, signal) })
+	_ = a.ask(p, func(signal syscall.Signal) error { return syscall.Kill(p.pid, signal) })
 	select {
 	case <-p.main:
 	case <-grace:
@@ -190,7 +203,7 @@ func (a *agent) end(life context.Context, p *process, why error) {
 	case <-inTime.Done():
 		return
 	}
-	if a.ask(p.signalRest) == nil {
+	if a.ask(p, p.signalRest) == nil {
 		if p.signal() != 0 {
 			p.cutOff.Add(-1) // the command itself has nothing open any more
 		}
@@ -219,15 +232,23 @@ func (p *process) over() bool {
 // kill ends everything of the job that still runs, at once. What keeps the checkpoints looks first at what is being written, so
 // the processes are held still for that moment.
 func (a *agent) kill(p *process) {
-	if a.keeper.Checkpoints != nil && p.signalRest(syscall.SIGSTOP) == nil {
-		p.cutOff.Add(1)
-		a.keeper.Freeze()
+	asked := p.sent.Swap(int32(syscall.SIGKILL)) != 0
+	if a.keeper.Checkpoints != nil {
+		left := p.signalRest(syscall.SIGSTOP) == nil
+		if left {
+			p.cutOff.Add(1)
+		}
+		if left || asked && p.crash.Load() != 0 { // what was seen when they were asked is not all, after a crash
+			a.keeper.Freeze()
+			p.frozen = true
+		}
 	}
 	_ = p.signalRest(syscall.SIGKILL)
 }
 
 // ask sends SIGTERM. What does not catch it dies of it there and then, so what is being written is looked at first.
-func (a *agent) ask(signal func(syscall.Signal) error) error {
+func (a *agent) ask(p *process, signal func(syscall.Signal) error) error {
+	p.sent.Store(int32(syscall.SIGTERM))
 	if a.keeper.Checkpoints == nil {
 		return signal(syscall.SIGTERM)
 	}
@@ -235,6 +256,7 @@ func (a *agent) ask(signal func(syscall.Signal) error) error {
 		return err
 	}
 	a.keeper.Freeze()
+	p.frozen = true
 	err := signal(syscall.SIGTERM)
 	_ = signal(syscall.SIGCONT)
 	return err

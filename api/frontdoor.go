@@ -13,6 +13,7 @@ import (
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/wire"
 	"github.com/stint-ml/stint/wire/awsjson"
+	"github.com/stint-ml/stint/wire/cbor"
 	"github.com/stint-ml/stint/wire/query"
 	"github.com/stint-ml/stint/wire/sigv4"
 )
@@ -35,7 +36,7 @@ type Config struct {
 type FrontDoor struct {
 	Config
 	services map[string][]*service // by the name in a signature's scope
-	targets  map[string]*service   // by the prefix of X-Amz-Target
+	targets  map[string]*service   // by the name that requests have for them: the prefix of X-Amz-Target
 	verifier *sigv4.Verifier
 }
 
@@ -97,7 +98,7 @@ func (f *FrontDoor) prepare(s *Service) (*service, error) {
 	return ready, nil
 }
 
-// ServeHTTP routes a request: by our own paths, then by the scope it claims to be signed for, then by its target. What is
+// ServeHTTP routes a request: by our own paths, then by the scope it claims to be signed for, then by the service it names. What is
 // left is S3's, which has no marks of its own.
 func (f *FrontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// A bucket's name never begins with an underscore.
@@ -123,13 +124,13 @@ func (f *FrontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // addressed finds the service that an unsigned request means, so that the refusal comes in its protocol.
 func (f *FrontDoor) addressed(r *http.Request) *service {
-	prefix, _, targeted := awsjson.Target(r)
-	switch s := f.targets[prefix]; {
-	case targeted && s != nil:
+	name, _, named := names(r)
+	switch s := f.targets[name]; {
+	case named && s != nil:
 		return s
 	case r.Method != http.MethodPost || r.URL.Path != "/": // nobody posts to the root of S3
 		return nil
-	case targeted:
+	case named:
 		return &strangers[JSONWords]
 	default:
 		return &strangers[IAMWords]
@@ -143,7 +144,7 @@ var strangers = [...]service{
 }
 
 // serveScope serves a request that says which service it is signed for. Several services may share a signing name; then
-// the target, or the path, tells them apart.
+// the name in the request, or its path, tells them apart.
 func (f *FrontDoor) serveScope(w http.ResponseWriter, r *http.Request, name string) {
 	candidates := f.services[name]
 	if len(candidates) == 0 {
@@ -151,9 +152,9 @@ func (f *FrontDoor) serveScope(w http.ResponseWriter, r *http.Request, name stri
 		return
 	}
 	chosen := candidates[0]
-	prefix, _, targeted := awsjson.Target(r)
+	own, _, named := names(r)
 	for _, s := range candidates {
-		if targeted && s.Model.TargetPrefix == prefix || s.Path != "" && strings.HasPrefix(r.URL.Path, s.Path) {
+		if named && s.Model.TargetPrefix == own || s.Path != "" && strings.HasPrefix(r.URL.Path, s.Path) {
 			chosen = s
 		}
 	}
@@ -199,8 +200,12 @@ func peerIP(r *http.Request) string {
 }
 
 // writeError answers an error in the protocol that a request seems to speak, where no service has been found: XML to forms
-// and to whoever is not signed for a service of ours, since that is S3's; JSON to the others.
+// and to whoever is not signed for a service of ours, since that is S3's; CBOR to whoever says so, and JSON to the others.
 func (f *FrontDoor) writeError(w http.ResponseWriter, r *http.Request, e *wire.Error) {
+	if _, _, marked := cbor.Target(r); marked {
+		cbor.WriteError(w, e)
+		return
+	}
 	scope, signed := sigv4.ParseScope(r)
 	form := strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") || strings.Contains(r.URL.RawQuery, "Action=")
 	if _, _, targeted := awsjson.Target(r); targeted || signed && scope.Service != "s3" && !form {

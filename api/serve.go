@@ -8,15 +8,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/stint-ml/stint/decide/authorize"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/wire"
-	"github.com/stint-ml/stint/wire/awsjson"
-	"github.com/stint-ml/stint/wire/query"
 	"github.com/stint-ml/stint/wire/sigv4"
 )
 
@@ -27,15 +24,13 @@ type exchange struct {
 	r         *http.Request
 	service   *service
 	operation *operation // nil until found
-	json      bool       // else Query
+	protocol  protocol
 	call      Call
 }
 
 // serve answers one request to a service.
 func (f *FrontDoor) serve(w http.ResponseWriter, r *http.Request, s *service) {
-	x := &exchange{door: f, w: w, r: r, service: s}
-	_, _, targeted := awsjson.Target(r)
-	x.json = targeted || !slices.Contains(s.Model.Protocols, "query")
+	x := &exchange{door: f, w: w, r: r, service: s, protocol: s.speaks(r)}
 	var err error
 	if s.Serve != nil {
 		err = x.pass()
@@ -158,44 +153,6 @@ func (x *exchange) inflate(body []byte) ([]byte, error) {
 	return inflated, nil
 }
 
-// decode finds the operation and gives its validated input.
-func (x *exchange) decode(body []byte) (any, error) {
-	var form *query.Request
-	if x.json {
-		prefix, name, targeted := awsjson.Target(x.r)
-		if !targeted { // a REST operation
-			return nil, unsupported("Operation " + x.r.Method + " " + x.r.URL.Path)
-		}
-		if prefix != x.service.Model.TargetPrefix {
-			return nil, unsupported("Operation " + prefix + "." + name)
-		}
-		x.call.Operation = name
-	} else {
-		var err error
-		if form, err = query.Parse(x.r, body); err != nil {
-			return nil, err
-		}
-		x.call.Operation = form.Action
-	}
-	x.operation = x.service.operations[x.call.Operation]
-	if x.operation == nil {
-		return nil, unsupported("Operation " + x.call.Operation)
-	}
-	model := x.operation.model
-	if model.Input == nil {
-		return nil, nil
-	}
-	in := model.NewInput()
-	if x.json {
-		if err := shapes.DecodeJSON(body, model.Input, in); err != nil {
-			return nil, err
-		}
-	} else if err := form.Decode(in); err != nil {
-		return nil, err
-	}
-	return in, shapes.Validate(model.Input, in)
-}
-
 // everything stands for the resources of an operation that names none.
 var everything = []platform.ARN{"*"}
 
@@ -227,24 +184,13 @@ func (x *exchange) authorize(ctx context.Context, in any) error {
 	return nil
 }
 
-func (x *exchange) write(out any) error {
-	if x.json {
-		return awsjson.Write(x.w, x.r, out)
-	}
-	return query.Write(x.w, x.r, x.service.Model.XMLNamespace, x.operation.name, out)
-}
-
 // refuse answers an error, and logs it when it is ours: only the log tells the cause.
 func (x *exchange) refuse(err error) {
 	e := render(x.service.Service, x.operation, err)
 	if ctx := x.r.Context(); e.Status >= http.StatusInternalServerError && !gone(ctx, err) {
 		x.door.Log.ErrorContext(ctx, "call failed", "request_id", x.call.RequestID, "service", x.service.Model.Name, "operation", x.call.Operation, "error", err)
 	}
-	if x.json {
-		awsjson.WriteError(x.w, x.r, e)
-		return
-	}
-	query.WriteError(x.w, x.r, x.service.Model.XMLNamespace, e)
+	x.writeError(e)
 }
 
 // dialect is the family of signature errors that a service speaks.

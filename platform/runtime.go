@@ -8,7 +8,9 @@ type Runtime struct {
 	// Entry is the command when the request has no ContainerEntrypoint. In it {python} and {shim} stand for the interpreter and
 	// the script-mode shim. A request's own command finds the interpreter by PATH, as "python" or "python3".
 	Entry []string `json:"entry"`
-	// Serve is the command of an endpoint's container, in the same words; {shim} is the model server. Empty: the runtime only trains.
+	// Serve is the command of an endpoint's or a batch transform's container. In it {python} and {shim} stand for the
+	// interpreter and the model server. Empty when the runtime only trains. Whatever it is, it listens on
+	// SAGEMAKER_BIND_TO_PORT, 8080 if unset, and answers /ping and /invocations.
 	Serve []string          `json:"serve,omitempty"`
 	Env   map[string]string `json:"env,omitempty"` // set before the request's Environment
 }

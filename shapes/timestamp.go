@@ -1,6 +1,7 @@
 package shapes
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -10,9 +11,9 @@ import (
 )
 
 // Timestamp is a moment on the wire. In JSON it is a number of seconds since
-// 1970 with up to three decimals; in Query and XML it is ISO 8601 text, which is
-// what MarshalText and UnmarshalText speak. Both writers truncate to the
-// millisecond, as AWS does.
+// 1970 with up to three decimals, and in CBOR the same with a tag; in Query and
+// XML it is ISO 8601 text, which is what MarshalText and UnmarshalText speak. All
+// writers truncate to the millisecond, as AWS does.
 type Timestamp struct{ time.Time }
 
 // NewTimestamp wraps t, in UTC.
@@ -36,6 +37,13 @@ func (t Timestamp) MarshalJSON() ([]byte, error) {
 		text += "." + strings.TrimRight(fmt.Sprintf("%03d", fraction), "0")
 	}
 	return []byte(text), nil
+}
+
+// MarshalCBOR writes epoch seconds as a double with tag 1, the only form that
+// Smithy's RPC v2 CBOR protocol has for a moment.
+func (t Timestamp) MarshalCBOR() ([]byte, error) {
+	const tag1, double = 0xc1, 0xfb
+	return binary.BigEndian.AppendUint64([]byte{tag1, double}, math.Float64bits(float64(t.UnixMilli())/1000)), nil
 }
 
 // UnmarshalJSON reads epoch seconds in any form of JSON number, 1.7e9 included

@@ -2,6 +2,7 @@ package shapes_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -92,4 +93,21 @@ func TestTimestampRoundTrip(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestTimestampCBOR(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"0":              "c1fb0000000000000000",
+		"1700000000.123": "c1fb41d954fc4007df3b",
+		"-1.25":          "c1fbbff4000000000000",
+	} {
+		var moment shapes.Timestamp
+		if err := json.Unmarshal([]byte(text), &moment); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := moment.MarshalCBOR(); err != nil || fmt.Sprintf("%x", got) != want {
+			t.Errorf("%s is written as %x (%v), want %s", text, got, err, want)
+		}
+	}
 }

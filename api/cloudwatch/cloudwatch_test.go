@@ -22,13 +22,18 @@ func TestScenarios(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
-			d := apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
-				return []*api.Service{cloudwatch.New(telemetry.New(d.Clock)), iam.New(d.Store, d.Identities, d.Random)}
-			})
+			d := open(t)
 			apitest.Play(t, d, file)
 			if log := d.Log.String(); log != "" {
 				t.Errorf("something was logged: %s", log)
 			}
 		})
 	}
+}
+
+func open(t *testing.T) *apitest.Door {
+	t.Helper()
+	return apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
+		return []*api.Service{cloudwatch.New(telemetry.New(d.Clock)), iam.New(d.Store, d.Identities, d.Random)}
+	})
 }

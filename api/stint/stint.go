@@ -1,5 +1,6 @@
 // Package stint is Stint's own service, for what AWS has no call for: the bill of one resource, exact to the second, straight
-// from the ledger; the notice that takes a managed spot job's capacity away; what the spot market offers. It speaks AWS JSON
+// from the ledger; the notice that takes a managed spot job's capacity away; the launches of a job, its checkpoints and what they keep;
+// what the spot market offers. It speaks AWS JSON
 // and is signed and authorized like any other (stint:GetCost), so that any AWS SDK's signer can call it. What AWS has a call
 // for belongs to the package of that service.
 package stint
@@ -34,6 +35,8 @@ var (
 		Operations: []shapes.Operation{
 			operation[GetCostRequest, GetCostResponse]("GetCost", shapes.Member{Name: "ResourceArn", Shape: &arn, Required: true}),
 			operation[GetSpotOffersRequest, GetSpotOffersResponse]("GetSpotOffers", shapes.Member{Name: "InstanceTypes", Shape: &types}),
+			operation[GetTrainingJobAttemptsRequest, GetTrainingJobAttemptsResponse]("GetTrainingJobAttempts",
+				shapes.Member{Name: "TrainingJobName", Shape: &name, Required: true}),
 			operation[InterruptTrainingJobRequest, InterruptTrainingJobResponse]("InterruptTrainingJob",
 				shapes.Member{Name: "TrainingJobName", Shape: &name, Required: true},
 				shapes.Member{Name: "NoticeSeconds", Shape: &seconds}, shapes.Member{Name: "Reason", Shape: &text}),
@@ -64,6 +67,13 @@ func New(config Config) *api.Service {
 				}),
 			},
 			"GetSpotOffers": {Action: "stint:GetSpotOffers", Handle: api.Handle(s.offers)},
+			"GetTrainingJobAttempts": {
+				Action: "stint:GetTrainingJobAttempts",
+				Resources: api.On(func(c *api.Call, in *GetTrainingJobAttemptsRequest) platform.ARN {
+					return c.Site.ARN("sagemaker", "training-job/"+*in.TrainingJobName)
+				}),
+				Handle: api.Handle(s.attempts),
+			},
 			"InterruptTrainingJob": {
 				Action: "stint:InterruptTrainingJob",
 				Resources: api.On(func(c *api.Call, in *InterruptTrainingJobRequest) platform.ARN {

@@ -81,6 +81,21 @@ func seedAll(t *testing.T, d *apitest.Door) {
 			enter(platform.JobDownloading, platform.JobInterrupted)(j)
 			j.Status.Attempts[0].Ended = now
 		},
+		"saved": func(j *platform.TrainingJob) {
+			enter(platform.JobDownloading, platform.JobInterrupted, platform.JobStarting)(j)
+			j.Spec.StoppingCondition = &sagemaker.StoppingCondition{MaxWaitTimeInSeconds: ptr[int32](7200)}
+			j.Status.Fallback = true
+			at := func(seconds int) time.Time { return now.Add(time.Duration(seconds) * time.Second) }
+			j.Status.Attempts = []platform.Attempt{{
+				Number: 1, Purchase: platform.Spot, Launched: now, Started: at(1), Running: at(5), Ended: at(105), Seconds: 104,
+				Outcome:    &platform.Outcome{Kind: platform.Interrupted, Reason: "the market took it"},
+				Notice:     &platform.Interruption{At: at(100), Until: at(220), Reason: "the market took it"},
+				Checkpoint: &platform.Checkpoint{Generation: 3, At: at(95), Files: 2, Bytes: 2048, Shipped: 1024},
+			}, {
+				Number: 2, Purchase: platform.OnDemand, Launched: at(110), Started: at(111), Running: at(112),
+				Checkpoint: &platform.Checkpoint{Generation: 4, At: at(120), Files: 2, Bytes: 2048},
+			}}
+		},
 		"done": func(j *platform.TrainingJob) {
 			enter(platform.JobDownloading, platform.JobTraining, platform.JobUploading, platform.JobPhaseCompleted)(j)
 			j.Status.Attempts[0].Ended = now

@@ -62,6 +62,9 @@ func runAgent(ctx context.Context, dir string, home server.Home) error {
 		Memory: func() agent.Memory { return agent.Memory(boot.Memory()) },
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
+	for _, r := range boot.Previous {
+		config.Previous = append(config.Previous, agent.Remains(r))
+	}
 	if boot.UID >= 0 {
 		config.User = &agent.User{UID: boot.UID, GID: boot.GID}
 	}

@@ -73,9 +73,15 @@ func TestCommands(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
 	b.seed()
-	script, err := os.ReadFile(filepath.Join("testdata", "commands.txt"))
+	b.play("commands.txt")
+}
+
+// play plays a file of commands.
+func (b *bundle) play(file string) {
+	b.t.Helper()
+	script, err := os.ReadFile(filepath.Join("testdata", file))
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
 	var played strings.Builder
 	for _, command := range strings.Split(string(script), "\n") {
@@ -96,7 +102,7 @@ func TestCommands(t *testing.T) {
 		}
 		played.WriteString("\n")
 	}
-	golden(t, "commands.txt", played.String())
+	golden(b.t, file, played.String())
 }
 
 func TestUnreachable(t *testing.T) {

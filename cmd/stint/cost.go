@@ -17,9 +17,9 @@ func (a *app) costCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "cost JOB...",
 		Short: "Show what jobs cost, exact to the second",
-		Long: `Show what jobs cost: a line for each attempt, list price × seconds, exact to nine decimals. Seconds count from when an
-attempt began to work until it ended; waiting for room costs nothing. Prices are public list prices, or your own in
-catalog.csv of the data folder.`,
+		Long: `Show what jobs cost: a line for each attempt, price × seconds, exact to nine decimals; an attempt on spot has another
+line with each change of the price. Seconds count from when an attempt began to work until it ended; waiting for room costs
+nothing. Prices are public list prices, or your own in catalog.csv of the data folder, and on spot the market's.`,
 		Example: `  stint cost digits-2026-05-01-10-00-00-000
   stint cost JOB --json | jq -r .Costs[0].Total.Amount`,
 		Args:              someArguments("the name of a job"),
@@ -69,7 +69,14 @@ func (a *app) printBill(name string, b *stint.GetCostResponse) {
 	a.print("%s", total)
 	if saved := savings(b); saved != "" {
 		a.print("  %s", p.green(saved))
+		a.print("  %s", p.dim(managedSavings(b)))
 	}
+}
+
+// managedSavings says the same in seconds, as AWS and the SageMaker SDK count it.
+func managedSavings(b *stint.GetCostResponse) string {
+	return fmt.Sprintf("Training seconds %d, billable seconds %d: managed spot training savings %.1f %%", b.Seconds, b.BillableSeconds,
+		100*(1-float64(b.BillableSeconds)/float64(b.Seconds)))
 }
 
 // savings says what spot capacity saved against the list price.

@@ -17,10 +17,13 @@ import (
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
-// describedJob is what `stint describe --json` prints: AWS's answer with the bill beside it.
+// describedJob is what `stint describe --json` prints: AWS's answer with the bill and the attempts beside it.
 type describedJob struct {
 	*sagemaker.DescribeTrainingJobResponse
-	Cost *stint.GetCostResponse `json:"Cost,omitzero"`
+	Cost     *stint.GetCostResponse                `json:"Cost,omitzero"`
+	Attempts *stint.GetTrainingJobAttemptsResponse `json:"Attempts,omitzero"`
+
+	offer *stint.SpotOffer // now, of what it waits for
 }
 
 func (a *app) describeCommand() *cobra.Command {
@@ -57,7 +60,11 @@ func describeJob(ctx context.Context, c *client.Client, name string) (*described
 	if err != nil {
 		bill = nil
 	}
-	return &describedJob{job, bill}, nil
+	attempts, err := c.Attempts(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return &describedJob{job, bill, attempts, spotOffer(ctx, c, job, attempts.Attempts)}, nil
 }
 
 // explainMissing says which job is not there, as AWS does not, and what to do.
@@ -82,6 +89,8 @@ func (a *app) printJob(job *describedJob) {
 		a.print("\n%s\n%s", p.red("Why it failed"), indent(*job.FailureReason))
 	}
 	a.printHistory(job.SecondaryStatusTransitions)
+	a.printAttempts(job)
+	a.section("Managed spot", a.managedSpot(job))
 	a.section("What ran", a.whatRan(job.DescribeTrainingJobResponse))
 	a.section("Hyperparameters", sorted(job.HyperParameters))
 	a.section("Environment", sorted(job.Environment))

@@ -19,6 +19,7 @@ import (
 	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/cmd/stint/client"
 	"github.com/stint-ml/stint/cmd/stint/server"
+	"github.com/stint-ml/stint/drivers/market/static"
 	storage "github.com/stint-ml/stint/drivers/store/memory"
 	telemetry "github.com/stint-ml/stint/drivers/telemetry/memory"
 	"github.com/stint-ml/stint/platform"
@@ -71,9 +72,13 @@ func newBundle(t *testing.T) *bundle {
 	t.Helper()
 	b := &bundle{t: t, home: server.Home(t.TempDir()), out: &lockedBuffer{}, err: &lockedBuffer{}, interrupts: make(chan os.Signal, 2)}
 	store := storage.New()
+	market, err := static.New(catalog.BuiltIn("aws"), static.DefaultDiscount)
+	if err != nil {
+		t.Fatal(err)
+	}
 	b.door = apitest.Open(t, store, func(d *apitest.Door) []*api.Service {
 		b.logs = telemetry.New(d.Clock)
-		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws")})}
+		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws"), Market: market})}
 	})
 	b.app = &app{
 		console: &console{out: b.out, err: b.err}, interrupts: b.interrupts, now: b.door.Clock.Now, program: "stint",

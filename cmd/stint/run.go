@@ -16,6 +16,7 @@ import (
 	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/drivers/runtimes"
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
@@ -34,6 +35,8 @@ type runFlags struct {
 	environment     []string
 	output          string
 	noWait          bool
+	maxRunGiven     bool
+	runSpotFlags
 }
 
 func (a *app) runCommand() *cobra.Command {
@@ -53,9 +56,13 @@ completed, 1 when it failed or was stopped, 2 for a wrong command line, 3 when n
 		Example: `  stint run train.py --data data/
   stint run train.py --data data/ --instance ml.m5.large --hp epochs=10 --hp learning-rate=0.001 --output model/
   stint run train.py --source-dir src/ --data train=s3://bucket/train/ --data test=test/ --runtime sklearn
+  stint run train.py --data data/ --spot --max-run 2h --deadline 6h
   stint run prepare.sh --runtime exec --no-wait`,
 		Args: oneArgument("a script"),
-		RunE: func(c *cobra.Command, args []string) error { return a.run(c.Context(), args[0], f) },
+		RunE: func(c *cobra.Command, args []string) error {
+			f.maxRunGiven = c.Flags().Changed("max-run")
+			return a.run(c.Context(), args[0], f)
+		},
 	}
 	flags := c.Flags()
 	flags.StringArrayVar(&f.data, "data", nil, "input channel from `[NAME=]SOURCE`: a folder, a file or s3://bucket/prefix, NAME being train unless given; repeatable")
@@ -70,6 +77,7 @@ completed, 1 when it failed or was stopped, 2 for a wrong command line, 3 when n
 	flags.StringArrayVar(&f.environment, "env", nil, "environment variable `NAME=VALUE` of the script; repeatable")
 	flags.StringVar(&f.output, "output", "", "new `FOLDER` to put the model into at the end")
 	flags.BoolVar(&f.noWait, "no-wait", false, "print the job's name and do not follow it")
+	f.register(flags)
 	_ = c.RegisterFlagCompletionFunc("runtime", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { // fails only for a flag that is not there
 		return a.completeRuntimes(func(r listedRuntime) bool { return r.Installed })
 	})
@@ -83,6 +91,7 @@ type trainingRun struct {
 	channels []channel
 	request  *sagemaker.CreateTrainingJobRequest // all but what is uploaded
 	output   string
+	purchase string // for people
 }
 
 // channel is one input: local files to upload, or what is in S3 already.
@@ -151,10 +160,13 @@ func (a *app) submit(ctx context.Context, c *client.Client, blobs *s3.Blobs, t *
 	}
 	t.request.RoleArn = new(string(executionRole(c.Site)))
 	t.request.OutputDataConfig = &sagemaker.OutputDataConfig{S3OutputPath: new(string(root) + "/")}
+	if shapes.Value(t.request.EnableManagedSpotTraining) && t.request.CheckpointConfig == nil {
+		t.request.CheckpointConfig = &sagemaker.CheckpointConfig{S3Uri: new(string(root.Join(t.name, "checkpoints")) + "/")}
+	}
 	if err := c.CreateTrainingJob(ctx, t.request); err != nil {
 		return err
 	}
-	a.note("%s %s  on %s", a.onErr.green("✓"), a.onErr.bold(t.name), *t.request.ResourceConfig.InstanceType)
+	a.note("%s %s  on %s%s", a.onErr.green("✓"), a.onErr.bold(t.name), *t.request.ResourceConfig.InstanceType, t.purchase)
 	return nil
 }
 
@@ -183,6 +195,9 @@ func (a *app) planRun(script string, f runFlags) (*trainingRun, error) {
 	if err := checkEnd(f); err != nil {
 		return nil, err
 	}
+	if err := f.check(f.maxRun, f.maxRunGiven); err != nil {
+		return nil, err
+	}
 	image, line, err := a.chooseImage(f)
 	if err != nil {
 		return nil, err
@@ -203,7 +218,8 @@ func (a *app) planRun(script string, f runFlags) (*trainingRun, error) {
 	if line != nil && len(line.Entry) == 0 { // nothing runs the script but itself
 		request.AlgorithmSpecification.ContainerEntrypoint = []string{"./" + src.program}
 	}
-	return &trainingRun{name: name, source: src, channels: channels, request: request, output: f.output}, nil
+	f.apply(request)
+	return &trainingRun{name: name, source: src, channels: channels, request: request, output: f.output, purchase: f.purchase()}, nil
 }
 
 // checkInstance looks an instance type up where the server does, since AWS's own refusal lists all that there are.

@@ -69,7 +69,7 @@ func TestRunRefusals(t *testing.T) {
 		{"DIR/train.py --output DIR/data", "--output DIR/data is not empty; name a new folder for the model"},
 		{"DIR/train.py --output DIR/train.py", "--output DIR/train.py is not a folder that can be used: open DIR/train.py: not a directory"},
 		{"DIR/train.py --output DIR/out --no-wait", "--output needs the job's end, which --no-wait does not wait for; choose one"},
-		{"DIR/train.py --runtime cobol", `--runtime "cobol" is not known; there are sklearn, xgboost, pytorch, python, exec`},
+		{"DIR/train.py --runtime cobol", `--runtime "cobol" is not known; there are sklearn, xgboost, pytorch, python, onnx, exec`},
 		{"DIR/train.py --image a:1 --runtime exec", "--image and --runtime both say what to run in; choose one"},
 		{"DIR/train.py --instance m5.large --runtime exec", "--instance m5.large: did you mean ml.m5.large?"},
 		{"DIR/train.py --instance ml.none.large --runtime exec", "--instance: instance type ml.none.large is not in the catalogue; add it to catalog.csv in the data folder with its vCPUs, memory and price"},

@@ -145,7 +145,7 @@ func TestRuntimeTable(t *testing.T) {
 		{args: "add a/b --image a --python " + python, err: "stint: a runtime needs a name without slashes or blanks, and an image pattern\n", code: 1},
 		{args: "add mine --image mine:* --image other --python " + python, out: "mine  added for mine:*, other\n"},
 		{args: "add tool --image tool --entry /opt/tool", out: "tool  added for tool\n"},
-		{args: "install cobol", err: "stint: there is no runtime \"cobol\"; there are [tool mine sklearn xgboost pytorch python exec]\n", code: 1},
+		{args: "install cobol", err: "stint: there is no runtime \"cobol\"; there are [tool mine sklearn xgboost pytorch python onnx exec]\n", code: 1},
 		{args: "install exec", err: "✓ exec  is installed\n"},
 		{args: "install", err: "stint: install needs the names of runtimes; see: stint runtime install --help\n", code: 2},
 	} {
@@ -158,7 +158,7 @@ func TestRuntimeTable(t *testing.T) {
 	golden(t, "runtimes.txt", strings.ReplaceAll(out, python, "PYTHON"))
 	var listed struct{ Runtimes []listedRuntime }
 	_, out, _ = b.run("runtime", "list", "--json")
-	if err := json.Unmarshal([]byte(out), &listed); err != nil || len(listed.Runtimes) != 7 || listed.Runtimes[1].Python != python || !listed.Runtimes[1].Installed {
+	if err := json.Unmarshal([]byte(out), &listed); err != nil || len(listed.Runtimes) != 8 || listed.Runtimes[1].Python != python || !listed.Runtimes[1].Installed {
 		t.Errorf("%v %s", err, out)
 	}
 }

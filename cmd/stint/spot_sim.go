@@ -15,13 +15,11 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stint-ml/stint/decide/spot"
+	"github.com/stint-ml/stint/drivers/market/static"
 	"github.com/stint-ml/stint/drivers/market/trace"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/sim"
 )
-
-// defaultSpotDiscount is what spot saves where neither trace nor catalogue tell.
-const defaultSpotDiscount = 0.7
 
 type spotSimFlags struct {
 	trace, policies            string
@@ -152,7 +150,7 @@ func (a *app) spotJob(f spotSimFlags, instanceGiven bool) (sim.SpotJob, error) {
 		return job, err
 	}
 	job.OnDemand = known.OnDemand
-	job.Discount = defaultSpotDiscount
+	job.Discount = static.DefaultDiscount
 	list := float64(job.OnDemand.Nanos)
 	if known.Spot.Nanos > 0 {
 		job.Discount = 1 - float64(known.Spot.Nanos)/list

@@ -19,7 +19,7 @@ func TestBuiltInLinesAreWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range lines {
-		if l.Name == "" || len(l.Images) == 0 || l.About == "" {
+		if l.Name == "" || len(l.Images) == 0 || l.About == "" || len(l.Serve) == 0 {
 			t.Errorf("%+v", l)
 		}
 		if l.Pins == "" {
@@ -51,15 +51,16 @@ func markInstalled(t *testing.T, table *Table, name string) {
 func TestResolveKnowsTheImagesThatTheSDKsName(t *testing.T) {
 	t.Parallel()
 	table := Open(t.TempDir())
-	for _, name := range []string{"sklearn", "xgboost", "pytorch", "python"} {
+	for _, name := range []string{"sklearn", "xgboost", "pytorch", "python", "onnx"} {
 		markInstalled(t, table, name)
 	}
 	for image, want := range map[string]string{
 		"683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3": "sklearn",
 		"683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1":              "xgboost",
 		"763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:1.13-cpu-py39":       "pytorch",
+		"763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-inference:2.1-cpu-py310":      "pytorch",
 		"763104351884.dkr.ecr.cn-north-1.amazonaws.com.cn/pytorch-training:1.13.1-gpu-py39": "pytorch",
-		"python": "python", "python:3.11-slim": "python", "stint/exec": "exec", "localhost/stint/exec:v1": "exec",
+		"python": "python", "python:3.11-slim": "python", "stint/onnx": "onnx", "stint/exec": "exec", "localhost/stint/exec:v1": "exec",
 	} {
 		if r, err := table.Resolve(image); err != nil || r.Name != want {
 			t.Errorf("%s: %q, %v; want %s", image, r.Name, err, want)

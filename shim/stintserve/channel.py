@@ -71,3 +71,4 @@ class Slot:
 CONNECTION = 0  # the number of the connection in hand, 0 when none
 BUSY = 1  # the monotonic clock when the handler began, or last gave a part of its answer; 0 when it does not run
 BEGUN = 2  # 1 when part of the answer is on its way
+ENDING = 3  # 1, from the master, when the server is to end: a message waits behind a handler that runs

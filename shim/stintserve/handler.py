@@ -274,9 +274,11 @@ def describe(error):
     kind = type(error)
     name = kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else kind.__module__ + "." + kind.__qualname__
     lines = ["%s: %s" % (name, error) if str(error) else name]
-    own = os.path.dirname(os.path.abspath(__file__))
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((own, "<frozen"))]
-    for frame in reversed(frames[-3:]):
+    # The user's own code says more than the library that it called last.
+    others = ("<", os.path.dirname(os.path.abspath(__file__)), os.path.dirname(os.__file__))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not f.filename.startswith(others) and "/site-packages/" not in f.filename]
+    for frame in reversed((own or frames)[-3:]):
         lines.append('  File "%s", line %s, in %s' % (frame.filename, frame.lineno, frame.name))
     return "\n".join(lines)[:LONGEST_REASON]
 

@@ -279,6 +279,7 @@ class Master:
         for executor in process.executors:
             if executor.told_to_end:
                 continue
+            executor.slot.cells[channel.ENDING] = 1.0
             try:
                 channel.send(executor.end, channel.DRAIN)
                 executor.told_to_end = True

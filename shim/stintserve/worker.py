@@ -240,8 +240,8 @@ class Loop:
             work()
         except Exception as error:
             self.fail(connection, request, error)
-        finally:
-            self.slot[channel.BUSY] = 0.0
+        # Not when it ends the process: the master has to see what was being done.
+        self.slot[channel.BUSY] = 0.0
 
     def fail(self, connection, request, error):
         """Answer with what an exception says; the rest of it is for the log."""
@@ -310,7 +310,7 @@ class Loop:
     # Answers.
 
     def _keeps(self, connection, request):
-        return request.keep_alive and not self.draining and not (not self.sticky and connection.reader.started)
+        return request.keep_alive and not self.slot[channel.ENDING] and not (not self.sticky and connection.reader.started)
 
     def reply(self, connection, request, data):
         """Send a whole answer, made as if the connection went on; whether it does is said here."""
@@ -450,13 +450,14 @@ def run(settings, model_dir, place, loops, handler=None):
         code = 0
     except BaseException as error:
         print_exception(error)
+        code = error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1
     finally:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except (OSError, ValueError):
                 pass  # nobody reads the log
-        os._exit(code)  # not back into the master's code, of which this is a fork
+        os._exit(code & 0xFF)  # not back into the master's code, of which this is a fork
 
 
 def _prepare(settings):

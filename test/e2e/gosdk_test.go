@@ -9,6 +9,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -31,6 +33,7 @@ func TestGoSDK(t *testing.T) {
 	}
 	t.Run("training", func(t *testing.T) { goTraining(t, cfg) })
 	t.Run("identities", func(t *testing.T) { goIdentities(t, cfg) })
+	t.Run("metrics", func(t *testing.T) { goMetrics(t, cfg) })
 }
 
 // goTraining is create → wait → log → delete.
@@ -89,6 +92,46 @@ func goRefusals(t *testing.T, sm *sagemaker.Client, in *sagemaker.CreateTraining
 	wantCode(t, err, "ValidationException")
 	_, err = sm.ListPipelines(t.Context(), &sagemaker.ListPipelinesInput{})
 	wantCode(t, err, "UnsupportedOperation")
+}
+
+// goMetrics calls CloudWatch, to which this SDK speaks CBOR.
+func goMetrics(t *testing.T, cfg aws.Config) {
+	metrics := cloudwatch.NewFromConfig(cfg)
+	at := time.Now().UTC().Add(-time.Hour).Truncate(time.Minute)
+	var data []cwtypes.MetricDatum
+	for i := range 500 { // enough to be sent compressed
+		data = append(data, cwtypes.MetricDatum{
+			MetricName: aws.String("loss"), Value: aws.Float64(float64(i) / 4), Timestamp: aws.Time(at.Add(time.Duration(i) * 100 * time.Millisecond)),
+			Dimensions: []cwtypes.Dimension{{Name: aws.String("Who"), Value: aws.String("gö")}}, Unit: cwtypes.StandardUnitSeconds,
+		})
+	}
+	if _, err := metrics.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String("go"), MetricData: data}); err != nil {
+		t.Fatal(err)
+	}
+	ask := &cloudwatch.GetMetricStatisticsInput{
+		Namespace: aws.String("go"), MetricName: aws.String("loss"), Dimensions: data[0].Dimensions, Period: aws.Int32(60),
+		StartTime: aws.Time(at), EndTime: aws.Time(at.Add(time.Minute)), Statistics: []cwtypes.Statistic{cwtypes.StatisticSampleCount, cwtypes.StatisticMaximum},
+	}
+	got, err := metrics.GetMetricStatistics(t.Context(), ask)
+	if err != nil || len(got.Datapoints) != 1 {
+		t.Fatalf("%+v: %v", got, err)
+	}
+	if p := got.Datapoints[0]; *p.SampleCount != 500 || *p.Maximum != 499.0/4 || !p.Timestamp.Equal(at) || p.Unit != cwtypes.StandardUnitSeconds {
+		t.Errorf("%v %v at %v in %v", *p.SampleCount, *p.Maximum, p.Timestamp, p.Unit)
+	}
+	list, err := metrics.ListMetrics(t.Context(), &cloudwatch.ListMetricsInput{Namespace: aws.String("go")})
+	if err != nil || len(list.Metrics) != 1 || *list.Metrics[0].Dimensions[0].Value != "gö" {
+		t.Errorf("%+v: %v", list, err)
+	}
+	ask.StartTime, ask.EndTime = ask.EndTime, ask.StartTime
+	_, err = metrics.GetMetricStatistics(t.Context(), ask)
+	var typed *cwtypes.InvalidParameterValueException
+	if wantCode(t, err, "InvalidParameterValue"); !errors.As(err, &typed) || !strings.Contains(typed.ErrorMessage(), "StartTime") {
+		t.Errorf("%v is not of its type", err)
+	}
+	data[0].StatisticValues = &cwtypes.StatisticSet{SampleCount: aws.Float64(1), Sum: aws.Float64(1), Minimum: aws.Float64(1), Maximum: aws.Float64(1)}
+	_, err = metrics.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String("go"), MetricData: data[:1]})
+	wantCode(t, err, "InvalidParameterCombination")
 }
 
 func goIdentities(t *testing.T, cfg aws.Config) {

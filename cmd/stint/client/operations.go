@@ -64,6 +64,12 @@ func (c *Client) Cost(ctx context.Context, job string) (*stint.GetCostResponse, 
 	return out, c.call(ctx, toStint, "GetCost", &stint.GetCostRequest{ResourceArn: &arn}, out)
 }
 
+// Attempts tells of each launch of a training job.
+func (c *Client) Attempts(ctx context.Context, job string) (*stint.GetTrainingJobAttemptsResponse, error) {
+	out := new(stint.GetTrainingJobAttemptsResponse)
+	return out, c.call(ctx, toStint, "GetTrainingJobAttempts", &stint.GetTrainingJobAttemptsRequest{TrainingJobName: &job}, out)
+}
+
 // InterruptTrainingJob gives notice to a managed spot job that runs on spot; nil leaves notice and reason to the server.
 func (c *Client) InterruptTrainingJob(ctx context.Context, in *stint.InterruptTrainingJobRequest) (*stint.InterruptTrainingJobResponse, error) {
 	out := new(stint.InterruptTrainingJobResponse)

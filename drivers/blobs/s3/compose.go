@@ -35,6 +35,7 @@ func (b *Blobs) Compose(ctx context.Context, u platform.URI, pieces iter.Seq2[pl
 		p, err, more := next()
 		if err != nil {
 			release(first...)
+			b.giveUp(ctx, u, how.Begun)
 			return platform.BlobInfo{}, err
 		}
 		if !more {
@@ -43,10 +44,22 @@ func (b *Blobs) Compose(ctx context.Context, u platform.URI, pieces iter.Seq2[pl
 		first = append(first, p)
 	}
 	if len(first) == 0 || len(first) == 1 && first[0].Data != nil {
+		b.giveUp(ctx, u, how.Begun)
 		return b.composeWhole(ctx, u, first, how)
 	}
 	c := &composition{multipart: multipart{b: b, u: u}, begun: how.Begun, onlyNew: how.New, next: next, ahead: first, ids: map[int32]string{}}
 	return c.run(ctx)
+}
+
+// giveUp ends an upload that broke off before and is not to go on.
+func (b *Blobs) giveUp(ctx context.Context, u platform.URI, begun *platform.Begun) {
+	if begun == nil || begun.Upload == "" {
+		return
+	}
+	if bucket, key, err := object(u); err == nil {
+		(&multipart{b: b, bucket: bucket, key: key, id: aws.String(begun.Upload)}).abort(ctx)
+	}
+	*begun = platform.Begun{}
 }
 
 func release(pieces ...platform.Piece) {

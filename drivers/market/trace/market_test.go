@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/stint-ml/stint/drivers/market/markettest"
 	"github.com/stint-ml/stint/drivers/market/trace"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/sim"
@@ -56,6 +57,23 @@ func offer(t *testing.T, m platform.Market, of platform.InstanceType) string {
 		t.Fatal(err)
 	}
 	return fmt.Sprintf("%v %v", o.Available, platform.Money(o.Rate))
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("seconds,available,price,instance_type\n")
+	for i := range 1000 {
+		fmt.Fprintf(&text, "%d,%d,,ml.a\n", 60*i, i%2)
+	}
+	markettest.Run(t, func(t *testing.T) markettest.Case {
+		clock := sim.NewClock(begun)
+		m, err := trace.Open(written(t, "trace.csv", text.String()), trace.Options{Clock: clock, Discount: 0.7})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return markettest.Case{Market: m, Type: "ml.a", Unknown: "ml.b", Change: func() { clock.Advance(time.Minute) }}
+	})
 }
 
 func TestOffersFollowTheClock(t *testing.T) {

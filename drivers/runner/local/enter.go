@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -21,11 +23,19 @@ type Bootstrap struct {
 	UID, GID  int      // for the user's code; -1: the agent's own
 	Notes     []string // what the job has to do without on this machine
 	StopAsked bool     // Stop was called before the agent could hear it
+	Previous  []Remains
 
 	started *os.File // holds the lock that proves the agent alive
 	cgroups []string
 	bound   chan []string // gives the limits that could not be had, when all cgroups have been entered
 	view    *view
+}
+
+// Remains are what an agent of an earlier attempt left on this machine, the latest first.
+type Remains struct {
+	Dir   string    // its folder, by a path that only this process can use
+	Root  string    // in it, what was its /opt/ml
+	Ended time.Time // when it was last known to live, by the machine's clock
 }
 
 // Root is where every job finds the container contract.
@@ -68,10 +78,37 @@ func Enter(dir string) (*Bootstrap, error) {
 	}
 	b.Notes = append(b.Notes, notes...)
 	b.Dir = fmt.Sprintf("/proc/self/fd/%d", b.view.own.Fd())
+	b.Previous = b.remains(filepath.Dir(dir), boot.Previous)
 	// 4. Hear a stop that came before the mark.
 	_, err = os.Stat(filepath.Join(b.Dir, stopName))
 	b.StopAsked = err == nil
 	return b, nil
+}
+
+// remains finds what earlier agents left. What was written before the machine was started is not among it: the kernel may
+// have lost some of that.
+func (b *Bootstrap) remains(agents string, earlier []platform.AgentID) (found []Remains) {
+	up, err := machineStart()
+	if err != nil {
+		return nil
+	}
+	for _, id := range earlier {
+		folder := b.Path(filepath.Join(agents, string(id)))
+		mark, err := os.Stat(filepath.Join(folder, startedName))
+		if err == nil && mark.ModTime().After(up) {
+			found = append(found, Remains{Dir: folder, Root: filepath.Join(folder, mlName), Ended: mark.ModTime()})
+		}
+	}
+	return found
+}
+
+// machineStart is when the machine was started, by its clock of now.
+func machineStart() (time.Time, error) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return time.Time{}, err
+	}
+	return time.Now().Add(-time.Duration(info.Uptime) * time.Second), nil
 }
 
 // enterCgroups moves this process, unless it was born there, and gives what failed.

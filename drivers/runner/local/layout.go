@@ -38,6 +38,8 @@ type bootstrap struct {
 	Notes   []string           `json:"notes,omitempty"`
 	Hide    []string           `json:"hide,omitempty"`
 	Show    []string           `json:"show,omitempty"`
+	// Previous are the agents of earlier attempts that had ended on this machine when this one was started, the latest first.
+	Previous []platform.AgentID `json:"previous,omitempty"`
 }
 
 // launched names the process of an agent that may not have begun yet. The start time, in the kernel's ticks, tells it from a

@@ -31,6 +31,7 @@ func (r *Runner) Start(ctx context.Context, spec platform.AgentSpec) error {
 	defer e.busy.Unlock()
 	// 2. Limits, where they can be had.
 	e.boot.Cgroups, e.boot.Notes = r.rules.make(string(spec.ID), spec.Capacity, r.cfg.MaxProcesses)
+	e.boot.Previous = r.previous(spec.Previous)
 	// 3. The folder, whole or not at all.
 	err = r.makeFolder(e)
 	// 4. The process. It makes itself known by the started mark.
@@ -91,6 +92,28 @@ func (r *Runner) freeUID(id platform.AgentID) int {
 		offset = (offset + 1) % r.cfg.UIDs
 	}
 	return r.cfg.FirstUID + offset
+}
+
+// longestPast is how many earlier attempts are looked back at. More than one counts only when attempts end before they have
+// got anything done.
+const longestPast = 10
+
+// previous gives the agents that ended on this machine, from one back to the first, as far as they are not removed.
+func (r *Runner) previous(id platform.AgentID) (ended []platform.AgentID) {
+	for id != "" && len(ended) < longestPast {
+		e := r.find(id)
+		if e == nil {
+			break
+		}
+		e.busy.Lock()
+		gone := e.process != nil || e.removed
+		e.busy.Unlock()
+		if gone {
+			break
+		}
+		ended, id = append(ended, id), e.boot.Spec.Previous
+	}
+	return ended
 }
 
 // makeFolder makes an agent's folder, which appears by rename.
