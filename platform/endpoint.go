@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net/http"
 	"time"
 
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -251,8 +250,8 @@ type Routes interface {
 // Invocation is one request to an endpoint, by a caller who may.
 type Invocation struct {
 	Endpoint string
-	Variant  string      // empty: by weight
-	Header   http.Header // what the container is to see
+	Variant  string              // empty: by weight
+	Header   map[string][]string // what the container is to see, in HTTP's canonical form
 	Body     []byte
 }
 
@@ -261,7 +260,7 @@ type Answer struct {
 	Variant string
 	Target  Target
 	Status  int
-	Header  http.Header
+	Header  map[string][]string
 	Body    io.ReadCloser
 }
 

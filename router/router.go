@@ -34,6 +34,7 @@ const (
 // Router forwards invocations.
 type Router struct {
 	transport *http.Transport
+	perTarget int64 // invocations at one container at once
 	mu        sync.RWMutex
 	endpoints map[string]*endpoint
 }
@@ -63,7 +64,7 @@ var _ platform.Routes = (*Router)(nil)
 // New makes a Router without routes.
 func New() *Router {
 	dialer := &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second}
-	return &Router{endpoints: map[string]*endpoint{}, transport: &http.Transport{
+	return &Router{endpoints: map[string]*endpoint{}, perTarget: perTarget, transport: &http.Transport{
 		DialContext: dialer.DialContext, MaxIdleConnsPerHost: idlePerTarget, IdleConnTimeout: idleConnection,
 		DisableCompression: true, ForceAttemptHTTP2: false, WriteBufferSize: 32 << 10, ReadBufferSize: 32 << 10,
 	}}
@@ -120,7 +121,7 @@ func (r *Router) Invoke(ctx context.Context, in platform.Invocation) (*platform.
 	// A container that could not be reached has not seen the request: another one may have it.
 	var refused error
 	for _, t := range v.order() {
-		if t.busy.Add(1) > perTarget {
+		if t.busy.Add(1) > r.perTarget {
 			t.busy.Add(-1)
 			refused = platform.Errorf(platform.Unavailable, in.Endpoint, "variant %s: %w", v.name, platform.ErrBusy)
 			continue

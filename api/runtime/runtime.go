@@ -64,7 +64,7 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	if err := call.Authorize(ctx, "sagemaker:InvokeEndpoint", arn, nil); err != nil {
 		return err
 	}
-	in := platform.Invocation{Endpoint: name, Variant: r.Header.Get(headerVariant), Header: http.Header{}, Body: body}
+	in := platform.Invocation{Endpoint: name, Variant: r.Header.Get(headerVariant), Header: map[string][]string{}, Body: body}
 	for _, h := range passed {
 		if v := r.Header.Values(h); len(v) > 0 {
 			in.Header[h] = v
@@ -85,16 +85,16 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 func write(w http.ResponseWriter, a *platform.Answer) error {
 	h := w.Header()
 	for _, name := range returned {
-		if v := a.Header.Values(name); len(v) > 0 {
+		if v := http.Header(a.Header).Values(name); len(v) > 0 {
 			h[name] = v
 		}
 	}
 	h[headerInvoked] = []string{a.Variant}
-	if v := a.Header.Get("Content-Length"); v != "" {
+	if v := http.Header(a.Header).Get("Content-Length"); v != "" {
 		h["Content-Length"] = []string{v}
 	}
 	w.WriteHeader(http.StatusOK)
-	if _, err := io.Copy(flushing{w, http.NewResponseController(w), a.Header.Get("Content-Length") == ""}, a.Body); err != nil {
+	if _, err := io.Copy(flushing{w, http.NewResponseController(w), http.Header(a.Header).Get("Content-Length") == ""}, a.Body); err != nil {
 		panic(http.ErrAbortHandler) // half of an answer must not look like a whole one
 	}
 	return nil

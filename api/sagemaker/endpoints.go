@@ -2,6 +2,7 @@ package sagemaker
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
@@ -18,7 +19,7 @@ func (s *service) createEndpointConfig(ctx context.Context, call *api.Call, in *
 	}
 	for i := range in.ProductionVariants {
 		v := &in.ProductionVariants[i]
-		if _, err := s.instance(string(*v.InstanceType)); err != nil {
+		if _, err := s.instance(fmt.Sprintf("productionVariants.%d.member.instanceType", i+1), string(*v.InstanceType)); err != nil {
 			return nil, err
 		}
 		if _, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName)); err != nil {
@@ -153,7 +154,7 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 		if err != nil {
 			return nil, err
 		}
-		instance, err := s.instance(string(*v.InstanceType))
+		instance, err := s.instance(fmt.Sprintf("productionVariants.%d.member.instanceType", i+1), string(*v.InstanceType))
 		if err != nil {
 			return nil, err
 		}
