@@ -58,25 +58,7 @@ func TestRemoveAUsersLine(t *testing.T) {
 	if err := os.WriteFile(interpreter, nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"mine", "sklearn"} {
-		if err := table.Add(Line{Runtime: platform.Runtime{Name: name, Images: []string{name}, Interpreter: interpreter}}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	markInstalled(t, table, "xgboost")
-	environment := filepath.Join(table.dir, "sklearn", "bin")
-	if err := os.MkdirAll(environment, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if done, err := table.Remove("sklearn"); !done || err != nil {
-		t.Errorf("%v, %v", done, err)
-	}
-	if _, err := os.Stat(environment); err != nil {
-		t.Errorf("the built-in one of the same name went too: %v", err)
-	}
-	if r, err := table.Resolve("mine"); err != nil || r.Name != "mine" {
-		t.Errorf("the other line: %v, %v", r, err)
-	}
+	addMine(t, table, "mine", interpreter)
 	if done, err := table.Remove("mine"); !done || err != nil {
 		t.Errorf("%v, %v", done, err)
 	}
@@ -85,6 +67,30 @@ func TestRemoveAUsersLine(t *testing.T) {
 	}
 	if doc, err := os.ReadFile(table.file()); err != nil || strings.TrimSpace(string(doc)) != "[]" {
 		t.Errorf("%s, %v", doc, err)
+	}
+}
+
+// A user's line may have a built-in one's name; then it is the user's that goes, and only that.
+func TestRemoveAUsersLineOverABuiltInOne(t *testing.T) {
+	t.Parallel()
+	table := Open(t.TempDir())
+	markInstalled(t, table, "sklearn")
+	addMine(t, table, "sklearn", "/bin/sh")
+	addMine(t, table, "mine", "/bin/sh")
+	if done, err := table.Remove("sklearn"); !done || err != nil {
+		t.Errorf("%v, %v", done, err)
+	}
+	for _, image := range []string{"sagemaker-scikit-learn:1", "mine"} {
+		if _, err := table.Resolve(image); err != nil {
+			t.Errorf("%s went too: %v", image, err)
+		}
+	}
+}
+
+func addMine(t *testing.T, table *Table, name, interpreter string) {
+	t.Helper()
+	if err := table.Add(Line{Runtime: platform.Runtime{Name: name, Images: []string{name}, Interpreter: interpreter}}); err != nil {
+		t.Fatal(err)
 	}
 }
 
