@@ -21,8 +21,10 @@ const (
 	// The bounds of the time between two decisions for a job, which is otherwise a four-hundredth of its deadline.
 	shortestTick = time.Second
 	longestTick  = 10 * time.Minute
-	// sameRatio is how far the price may move before a job's policy is worked out again.
-	sameRatio = 1.05
+	// sameRatio is how far the price may move, and startStep how much longer a start may take, before a job's policy is worked
+	// out again: that takes a tenth of a second, and the policies hardly differ.
+	sameRatio = 1.2
+	startStep = 15 * time.Second
 )
 
 // brain is a job's policy, and what it was made for.
@@ -176,7 +178,7 @@ func (c *Controller) brainOf(job *platform.TrainingJob, pool *pool) (*brain, err
 	return b, nil
 }
 
-// measuredStart is the longest that the job's attempts took from launch to the user's code.
+// measuredStart is the longest that the job's attempts took from launch to the user's code, rounded up.
 func (c *Controller) measuredStart(st *platform.TrainingStatus) time.Duration {
 	var longest time.Duration
 	for i := range st.Attempts {
@@ -187,5 +189,5 @@ func (c *Controller) measuredStart(st *platform.TrainingStatus) time.Duration {
 	if longest == 0 {
 		return c.StartUp.Duration()
 	}
-	return longest
+	return (longest + startStep - 1) / startStep * startStep
 }
