@@ -29,7 +29,13 @@ def say(*words):
 def place(path, content):
     """Written whole or not at all, as checkpoints should be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_name(path.name + ".part").write_bytes(content)
+    with open(path.with_name(path.name + ".part"), "wb") as out:
+        out.write(content)
+        out.flush()
+        os.fsync(out.fileno())
+    # Disks take a while. A rename in the very tick of the last write (4 ms) leaves no trace in the file's times, and a file that
+    # may be torn is not taken over from a machine that was killed.
+    time.sleep(0.01)
     path.with_name(path.name + ".part").rename(path)
 
 
