@@ -37,38 +37,17 @@ def estimators(session):
     }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def printed(started, server, estimators):
-    """What the program printed that waited in fit() while its job was interrupted."""
-    server.said("spot-fit", "life 1 works")
-    interrupt("spot-fit", Reason="a drill")
-    text, _ = started["spot.py"].communicate(timeout=300)
-    assert started["spot.py"].returncode == 0, text
+@pytest.fixture(scope="module")
+def printed(started):
+    """What the program printed that waited in fit() while its job was interrupted by another."""
+    for name in ("drill.py", "spot.py"):
+        text, _ = started[name].communicate(timeout=300)
+        assert started[name].returncode == 0, text
     return text
 
 
 def result(server, job):
     return json.loads(server.archive(job["ModelArtifacts"]["S3ModelArtifacts"])["result.json"])
-
-
-def test_fit_waits_through_an_interruption(printed, server):
-    job = server.completed("spot-fit")
-    assert history(job) == INTERRUPTED
-    lives = result(server, job)["lives"]
-    assert [life["heard"] for life in lives] == ["SIGTERM", None] and lives[1]["from"] > 0
-    for line in ("life 1 works", "life 1 saved at step", f"life 2 from step {lives[1]['from']}", "done at step"):
-        assert line in printed, printed
-
-
-def test_fit_tells_what_spot_has_saved(printed, server):
-    job = server.completed("spot-fit")
-    savings = check_savings(job)
-    for line in (
-        f"Training seconds: {job['TrainingTimeInSeconds']}\n",
-        f"Billable seconds: {job['BillableTimeInSeconds']}\n",
-        f"Managed Spot Training savings: {savings}\n",
-    ):
-        assert line in printed, printed
 
 
 def test_what_the_estimator_asked_for(server, estimators):
@@ -115,3 +94,23 @@ def test_waiting_less_than_running_is_refused(session):
         )
         with pytest.raises(ClientError, match="Invalid MaxWaitTimeInSeconds"):
             estimator.fit(wait=False)
+
+
+def test_fit_waits_through_an_interruption(printed, server):
+    job = server.completed("spot-fit")
+    assert history(job) == INTERRUPTED
+    lives = result(server, job)["lives"]
+    assert [life["heard"] for life in lives] == ["SIGTERM", None] and lives[1]["from"] > 0
+    for line in ("life 1 works", "life 1 saved at step", f"life 2 from step {lives[1]['from']}", "done at step"):
+        assert line in printed, printed
+
+
+def test_fit_tells_what_spot_has_saved(printed, server):
+    job = server.completed("spot-fit")
+    savings = check_savings(job)
+    for line in (
+        f"Training seconds: {job['TrainingTimeInSeconds']}\n",
+        f"Billable seconds: {job['BillableTimeInSeconds']}\n",
+        f"Managed Spot Training savings: {savings}\n",
+    ):
+        assert line in printed, printed
