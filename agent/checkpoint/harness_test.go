@@ -321,6 +321,7 @@ type flaky struct {
 	dead     bool
 	before   func(method string, u platform.URI) error
 	onPiece  func() // of a file
+	damaged  []platform.URI
 }
 
 var errDead = platform.Errorf(platform.Unavailable, "", "the store is away")
@@ -363,7 +364,11 @@ func (f *flaky) Open(ctx context.Context, u platform.URI, offset, length int64) 
 	if _, err := f.enter("Open", u); err != nil {
 		return nil, err
 	}
-	return f.Blobs.Open(ctx, u, offset, length)
+	r, err := f.Blobs.Open(ctx, u, offset, length)
+	if err == nil && slices.Contains(f.damaged, u) {
+		r = damage{r}
+	}
+	return r, err
 }
 
 func (f *flaky) Download(ctx context.Context, b platform.BlobInfo, w io.WriterAt) error {

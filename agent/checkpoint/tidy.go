@@ -120,17 +120,20 @@ func (s *Syncer) audit(ctx context.Context) error {
 		return err
 	}
 	lost := 0
-	for _, e := range s.last.Files {
+	for i, e := range s.last.Files {
 		if e.content == nil || c.holds(e.content) {
 			continue
 		}
 		lost++
+		s.last.Files[i].content = nil // so that the next look finds a difference
 		if t := s.files[e.Path]; t != nil {
 			t.content = nil
 		}
 		delete(s.made, e.Key)
 		if info, there := c.objects[e.Path]; there {
 			s.flats[e.Path] = flatState{etag: info.ETag, shared: true}
+		} else {
+			delete(s.flats, e.Path)
 		}
 		old := s.prior[e.Path]
 		old.content = nil
