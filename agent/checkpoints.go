@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"path"
 	"path/filepath"
@@ -121,7 +120,7 @@ func (a *agent) openCheckpoints(work context.Context) error {
 	}
 	k.Checkpoints, err = a.Checkpoints(CheckpointFolder{
 		Dir: folder, State: filepath.Join(a.Dir, "checkpoints"), Plan: *plan, Host: a.job.Host, Job: a.job.ARN,
-		Blobs: func() platform.Blobs { return restoring{a.store.current(), &k.restored} }, Clock: a.Clock, Log: a.Log,
+		Blobs: func() platform.Blobs { return countingBlobs{a.store.current(), &k.restored} }, Clock: a.Clock, Log: a.Log,
 		Own: a.own, OpenForWrite: func(each func(dev, ino uint64)) error { return k.openForWrite(info.Dev, each) },
 		Committed: a.committed, Stalled: a.stalled, Notes: a.warn,
 	})
@@ -304,48 +303,4 @@ func (a *agent) reserve(n *notice) time.Duration {
 		slowest = max(slowest, d)
 	}
 	return max(leastReserve, 2*slowest+n.spare())
-}
-
-// restoring is the store, counting what is fetched.
-type restoring struct {
-	platform.Blobs
-	done *atomic.Int64
-}
-
-// Open implements platform.Blobs.
-func (r restoring) Open(ctx context.Context, u platform.URI, offset, length int64) (io.ReadCloser, error) {
-	in, err := r.Blobs.Open(ctx, u, offset, length)
-	if err != nil {
-		return nil, err
-	}
-	return countingBody{in, r.done}, nil
-}
-
-type countingBody struct {
-	io.ReadCloser
-	done *atomic.Int64
-}
-
-// Read implements io.Reader.
-func (c countingBody) Read(p []byte) (int, error) {
-	n, err := c.ReadCloser.Read(p)
-	c.done.Add(int64(n))
-	return n, err
-}
-
-// Download implements platform.Blobs.
-func (r restoring) Download(ctx context.Context, b platform.BlobInfo, w io.WriterAt) error {
-	return r.Blobs.Download(ctx, b, countingWriter{w, r.done})
-}
-
-type countingWriter struct {
-	io.WriterAt
-	done *atomic.Int64
-}
-
-// WriteAt implements io.WriterAt.
-func (c countingWriter) WriteAt(p []byte, at int64) (int, error) {
-	n, err := c.WriterAt.WriteAt(p, at)
-	c.done.Add(int64(n))
-	return n, err
 }

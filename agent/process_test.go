@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -50,8 +51,11 @@ func agentMain(dir string) int {
 		Blobs: func(string, platform.Session, string) platform.Blobs {
 			return folder{memory.New("out"), b.Path(filepath.Join(data, "uploads"))}
 		},
-		Memory: func() agent.Memory { return agent.Memory(b.Memory()) }, Prepare: b.Prepare, Notes: b.Notes,
+		Checkpoints: keepCheckpoints, Memory: func() agent.Memory { return agent.Memory(b.Memory()) }, Prepare: b.Prepare, Notes: b.Notes,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	for _, r := range b.Previous {
+		cfg.Previous = append(cfg.Previous, agent.Remains(r))
 	}
 	if b.UID >= 0 {
 		cfg.User = &agent.User{UID: b.UID, GID: b.GID}
@@ -63,13 +67,16 @@ func agentMain(dir string) int {
 	return 0
 }
 
-// folder is a store whose uploads become files.
+// folder is a store in which what a job made becomes files.
 type folder struct {
 	*memory.Blobs
 	dir string
 }
 
-func (f folder) Upload(_ context.Context, u platform.URI, r io.Reader) error {
+func (f folder) Upload(ctx context.Context, u platform.URI, r io.Reader) error {
+	if !strings.HasPrefix(string(u), "s3://out/o/") {
+		return f.Blobs.Upload(ctx, u, r)
+	}
 	out, err := os.Create(filepath.Join(f.dir, filepath.Base(string(u))))
 	if err != nil {
 		return err
@@ -103,9 +110,11 @@ func newPlant(t testing.TB) *plant {
 	}
 	p.runner = r
 	t.Cleanup(func() {
-		_ = r.Kill(context.Background(), "a")
-		for deadline := time.Now().Add(10 * time.Second); r.Remove(context.Background(), "a") != nil && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
+		for _, id := range []platform.AgentID{"a", "b"} {
+			_ = r.Kill(context.Background(), id)
+			for deadline := time.Now().Add(10 * time.Second); r.Remove(context.Background(), id) != nil && time.Now().Before(deadline); {
+				time.Sleep(time.Millisecond)
+			}
 		}
 		_ = r.Close()
 	})
@@ -129,18 +138,29 @@ func (p *plant) serve(t testing.TB) {
 // start starts an agent whose command is a shell script.
 func (p *plant) start(t testing.TB, script string) {
 	t.Helper()
+	p.startAfter(t, "a", "", script)
+}
+
+// startAfter starts one that comes after another.
+func (p *plant) startAfter(t testing.TB, id, previous platform.AgentID, script string) {
+	t.Helper()
 	spec, err := json.Marshal(sagemaker.CreateTrainingJobRequest{AlgorithmSpecification: &sagemaker.AlgorithmSpecification{ContainerEntrypoint: []string{"sh", "-c", script}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	p.set(func(c *control) { c.assignment.Spec = spec })
-	err = p.runner.Start(context.Background(), platform.AgentSpec{ID: "a", Token: "secret", Host: "algo-1", Capacity: platform.Capacity{MilliCPU: 2000, MemoryBytes: 512 << 20}})
+	err = p.runner.Start(context.Background(), platform.AgentSpec{ID: id, Previous: previous, Token: "secret", Host: "algo-1", Capacity: platform.Capacity{MilliCPU: 2000, MemoryBytes: 512 << 20}})
 	if err != nil {
 		t.Fatal(err)
 	}
 }
 
 func (p *plant) ended(t *testing.T) platform.Outcome {
+	t.Helper()
+	return p.endedAs(t, "a")
+}
+
+func (p *plant) endedAs(t *testing.T, id string) platform.Outcome {
 	t.Helper()
 	select {
 	case <-p.runner.Ended():
@@ -149,7 +169,7 @@ func (p *plant) ended(t *testing.T) platform.Outcome {
 	}
 	o := p.outcome()
 	if o == nil {
-		log, _ := os.ReadFile(filepath.Join(p.data, "agents/a/agent.log"))
+		log, _ := os.ReadFile(filepath.Join(p.data, "agents", id, "agent.log"))
 		t.Fatalf("no outcome; the agent said: %s", log)
 	}
 	return *o
@@ -285,4 +305,24 @@ func BenchmarkStart(b *testing.B) {
 	b.ReportMetric(starts[len(starts)/2], "ms/Start(p50)")
 	b.ReportMetric(begins[len(begins)/2], "ms/user-process(p50)")
 	b.ReportMetric(begins[len(begins)*99/100], "ms/user-process(p99)")
+}
+
+// An agent killed in the middle leaves checkpoints that never came home; the next one on the machine has them.
+func TestAgentProcessKilledBeforeItsCheckpointsWereShipped(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t)
+	p.assignment.Checkpoints = &platform.CheckpointPlan{URI: "s3://out/c", Path: "/opt/ml/checkpoints", Epoch: 1}
+	p.start(t, `cd /opt/ml/checkpoints; echo state > draft; sleep 0.02; mv draft whole; echo hal > torn; echo one; sleep 600`)
+	p.until(t, "the script to begin", said("one"))
+	if err := p.runner.Kill(context.Background(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	<-p.runner.Ended()
+	p.set(func(c *control) { c.reports = nil })
+	p.assignment.Checkpoints = &platform.CheckpointPlan{URI: "s3://out/c", Path: "/opt/ml/checkpoints", Epoch: 2}
+	p.startAfter(t, "b", "a", `id -u > /opt/ml/model/w; cd /opt/ml/checkpoints; ls; cat whole; echo more >> whole && echo mine`)
+	wantKind(t, p.endedAs(t, "b"), platform.Succeeded)
+	if got, want := p.log(), []string{"whole", "state", "mine"}; !slices.Equal(got, want) {
+		t.Errorf("log is %q, want %q", got, want)
+	}
 }

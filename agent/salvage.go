@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,71 +23,6 @@ type Remains struct {
 	Dir   string    // what was its Config.Dir
 	Root  string    // what was its Config.Root
 	Ended time.Time // when it was last known to live; it died then, or a moment later
-}
-
-// lastRun is what an agent writes down about its user's process in its own folder, for an agent that comes after it. There is
-// none before the process is started, nor when its checkpoints have all come home.
-type lastRun struct {
-	Began time.Time `json:"began"`          // by the clock of the disk
-	Ended bool      `json:"ended"`          // the agent saw the end of all processes
-	Open  []uint64  `json:"open,omitempty"` // numbers of the files that were being written then
-}
-
-const lastRunName = "lastrun.json"
-
-// noteRun writes the beginning of the run down. If it cannot, nothing will be taken over, should this agent be killed.
-func (a *agent) noteRun() {
-	if a.keeper.Checkpoints == nil {
-		return
-	}
-	name := filepath.Join(a.Dir, lastRunName)
-	err := os.WriteFile(name, nil, 0o600)
-	var info os.FileInfo
-	if err == nil {
-		info, err = os.Stat(name)
-	}
-	if err == nil {
-		err = writeRun(a.Dir, lastRun{Began: info.ModTime()})
-	}
-	if err != nil {
-		a.Log.Warn("the beginning of the run could not be written down", "error", err)
-	}
-}
-
-// noteEnd writes down that no process of the job is left, and which files are torn, before what is left is shipped.
-func (a *agent) noteEnd(p *process) {
-	run, err := readRun(a.Dir)
-	if p.cutOff.Load() > 0 {
-		run.Open = a.keeper.open()
-	}
-	if err != nil || p.cutOff.Load() > 0 && !p.frozen {
-		a.forgetRun() // it is not known what is torn
-		return
-	}
-	run.Ended = true
-	if err := writeRun(a.Dir, run); err != nil {
-		a.forgetRun()
-	}
-}
-
-// forgetRun has nothing taken over from here: it has all come home, or it is not known what is whole.
-func (a *agent) forgetRun() { _ = os.Remove(filepath.Join(a.Dir, lastRunName)) }
-
-func readRun(dir string) (run lastRun, err error) {
-	doc, err := os.ReadFile(filepath.Join(dir, lastRunName))
-	if err == nil {
-		err = json.Unmarshal(doc, &run)
-	}
-	return run, err
-}
-
-func writeRun(dir string, run lastRun) error {
-	doc, err := json.Marshal(run)
-	if err != nil {
-		return err
-	}
-	draft := filepath.Join(dir, "."+lastRunName)
-	return errors.Join(os.WriteFile(draft, doc, 0o600), os.Rename(draft, filepath.Join(dir, lastRunName)))
 }
 
 const (
@@ -215,20 +149,11 @@ func (s *salvager) judge(name string, entry fs.DirEntry, err error) error {
 	if err != nil {
 		return err
 	}
-	kind := info.Mode().Type()
-	changed := changeTime(info)
-	if kind != 0 && kind != fs.ModeSymlink || !changed.After(s.after) {
-		return nil
-	}
 	there, err := s.into.Lstat(name)
 	known := err == nil
-	if known && !info.ModTime().After(there.ModTime()) {
-		return nil
-	}
-	// What is changed after its content is, was renamed into its place, which programs do once a file is whole.
-	whole := kind == fs.ModeSymlink || (changed.After(info.ModTime()) || !changed.After(s.settled)) && !slices.Contains(s.open, fileNumber(info))
 	switch {
-	case whole:
+	case !s.isNews(info) || known && !info.ModTime().After(there.ModTime()):
+	case s.isWhole(info):
 		s.names = append(s.names, name)
 	case !known:
 		s.left = append(s.left, s.newFolder(name))
@@ -236,6 +161,22 @@ func (s *salvager) judge(name string, entry fs.DirEntry, err error) error {
 		return fmt.Errorf("%s: %w", name, errOverwritten)
 	}
 	return nil
+}
+
+// isNews reports whether a file or link is later than all that was restored.
+func (s *salvager) isNews(info os.FileInfo) bool {
+	kind := info.Mode().Type()
+	return (kind == 0 || kind == fs.ModeSymlink) && changeTime(info).After(s.after)
+}
+
+// isWhole reports whether nobody was writing a file when its writer died. What was changed after its content was, was renamed
+// into its place, which programs do once a file is whole.
+func (s *salvager) isWhole(info os.FileInfo) bool {
+	if info.Mode().Type() == fs.ModeSymlink {
+		return true
+	}
+	changed := changeTime(info)
+	return (changed.After(info.ModTime()) || !changed.After(s.settled)) && !slices.Contains(s.open, fileNumber(info))
 }
 
 // newFolder is the outermost folder above a name that was not there before, or the name itself.

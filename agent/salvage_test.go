@@ -34,44 +34,12 @@ type past struct {
 }
 
 // newPast lays an attempt's files out. The time at which a file was changed is the kernel's, so the attempt's times are put around it.
-func newPast(t *testing.T, ended bool, files map[string]remnant) past {
+func newPast(t *testing.T, ended bool, files map[string]remnant) *past {
 	t.Helper()
 	dir := t.TempDir()
-	p := past{Remains: agent.Remains{Dir: dir, Root: filepath.Join(dir, "ml")}, began: time.Now().Add(-time.Hour), ended: ended}
+	p := &past{Remains: agent.Remains{Dir: dir, Root: filepath.Join(dir, "ml")}, began: time.Now().Add(-time.Hour), ended: ended}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		f := files[name]
-		path := filepath.Join(p.Root, "checkpoints", name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if strings.HasPrefix(f.content, "-> ") {
-			if err := os.Symlink(f.content[3:], path); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if err := os.WriteFile(path, []byte(f.content), 0o640); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Stat(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if f.renamed {
-			if err := os.Chtimes(path, time.Time{}, info.ModTime().Add(-time.Second)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		p.Ended = info.ModTime().Add(time.Millisecond)
-		if f.quiet {
-			p.Ended = info.ModTime().Add(time.Minute)
-		}
-		if f.before {
-			p.began = time.Now().Add(time.Hour)
-		}
-		if f.open {
-			p.open = append(p.open, inode(path))
-		}
+		p.lay(t, filepath.Join(p.Root, "checkpoints", name), files[name])
 	}
 	doc, err := json.Marshal(map[string]any{"began": p.began, "ended": p.ended, "open": p.open})
 	if err != nil {
@@ -81,6 +49,41 @@ func newPast(t *testing.T, ended bool, files map[string]remnant) past {
 		t.Fatal(err)
 	}
 	return p
+}
+
+func (p *past) lay(t *testing.T, path string, f remnant) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if target, ok := strings.CutPrefix(f.content, "-> "); ok {
+		if err := os.Symlink(target, path); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if err := os.WriteFile(path, []byte(f.content), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Ended = info.ModTime().Add(time.Millisecond)
+	if f.quiet {
+		p.Ended = info.ModTime().Add(time.Minute)
+	}
+	if f.before {
+		p.began = time.Now().Add(time.Hour)
+	}
+	if f.open {
+		p.open = append(p.open, inode(path))
+	}
+	if f.renamed {
+		if err := os.Chtimes(path, time.Time{}, info.ModTime().Add(-time.Second)); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestSalvage(t *testing.T) {
@@ -183,14 +186,14 @@ func TestSalvageFollowsNoLinkOut(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(secret, "key"), []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, lay := range map[string]func(p past) error{
-		"of the folder": func(p past) error {
+	for name, lay := range map[string]func(p *past) error{
+		"of the folder": func(p *past) error {
 			if err := os.RemoveAll(filepath.Join(p.Root, "checkpoints")); err != nil {
 				return err
 			}
 			return os.Symlink(secret, filepath.Join(p.Root, "checkpoints"))
 		},
-		"of a folder in it": func(p past) error { return os.Symlink(secret, filepath.Join(p.Root, "checkpoints", "sub")) },
+		"of a folder in it": func(p *past) error { return os.Symlink(secret, filepath.Join(p.Root, "checkpoints", "sub")) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -217,7 +217,9 @@ func newRequest(ctx context.Context, address string, in platform.Invocation) (*h
 	if err != nil {
 		return nil, platform.Errorf(platform.Internal, in.Endpoint, "address %q of a container: %w", address, err)
 	}
-	request.Header = in.Header
+	for name, values := range in.Header {
+		request.Header[name] = values
+	}
 	return request, nil
 }
 

@@ -63,7 +63,7 @@ func (a *Agent) work(ctx context.Context) {
 		}
 		a.assignment = &task
 	}
-	if a.interrupt != nil && !a.stops && !a.plan.Deaf && a.yield() {
+	if a.interrupt != nil && a.stage < over && !a.stops && !a.plan.Deaf && a.yield() {
 		return
 	}
 	for a.stage < over && a.due() {

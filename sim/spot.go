@@ -214,36 +214,47 @@ func (j SpotJob) averageRate(rows []trace.Row) (average float64, same bool) {
 	return paid / hours, same
 }
 
-// follow lays a course over the time. What its whole ticks do beyond the work is cut off where it is dearest: from the end of
-// the last stretch on demand, if there is one, else from the very end.
-func (j SpotJob) follow(course spot.Course, tick time.Duration) SpotRun {
-	surplus := -j.Work
-	last := 0 // stretch's end that is cut
-	for t, c := range course {
-		ends := t+1 == len(course) || course[t+1] != c
-		if c != spot.Wait {
-			surplus += tick
-			if t == 0 || course[t-1] != c {
-				surplus -= j.Changeover
-			}
-		}
-		if ends && c != spot.Wait && (c == spot.OnDemand || last == 0 || course[last-1] == spot.Spot) {
-			last = t + 1
-		}
-	}
-	var run SpotRun
+// piece is a stretch of a course in one place.
+type piece struct {
+	from, to time.Duration
+	where    spot.Choice
+}
+
+// pieces cuts a course where it moves.
+func pieces(course spot.Course, tick time.Duration) (all []piece) {
 	for from := 0; from < len(course); {
 		to := from + 1
 		for to < len(course) && course[to] == course[from] {
 			to++
 		}
-		begin, end := time.Duration(from)*tick, time.Duration(to)*tick
-		if to == last {
-			end -= min(surplus, end-begin)
-		}
-		run.stretch(begin, end, course[from], j.Changeover)
-		run.add(end, time.Duration(to)*tick, Waiting)
+		all = append(all, piece{time.Duration(from) * tick, time.Duration(to) * tick, course[from]})
 		from = to
+	}
+	return all
+}
+
+// follow lays a course over the time. What its whole ticks do beyond the work is cut off where it is dearest: from the end of
+// the last stretch on demand, if there is one, else from the very end.
+func (j SpotJob) follow(course spot.Course, tick time.Duration) SpotRun {
+	all := pieces(course, tick)
+	surplus, cut := -j.Work, -1
+	for i, p := range all {
+		if p.where == spot.Wait {
+			continue
+		}
+		surplus += p.to - p.from - j.Changeover
+		if cut < 0 || p.where == spot.OnDemand || all[cut].where == spot.Spot {
+			cut = i
+		}
+	}
+	var run SpotRun
+	for i, p := range all {
+		end := p.to
+		if i == cut {
+			end -= min(surplus, p.to-p.from)
+		}
+		run.stretch(p.from, end, p.where, j.Changeover)
+		run.add(end, p.to, Waiting)
 	}
 	if n := len(run.Spans); n > 0 && run.Spans[n-1].Stay == Waiting {
 		run.Spans = run.Spans[:n-1]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,15 +12,15 @@ import (
 	"testing"
 	"time"
 
-	"pgregory.net/rapid"
-
 	"github.com/stint-ml/stint/decide/spot"
 	"github.com/stint-ml/stint/drivers/market/trace"
 	"github.com/stint-ml/stint/platform"
 )
 
 // recorded reads a trace from its text.
-func recorded(t interface{ Fatal(...any) }, file, text string) *trace.Trace {
+func recorded(t *testing.T, text string) *trace.Trace {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "trace")
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func recorded(t interface{ Fatal(...any) }, file, text string) *trace.Trace {
 func anHour(t *testing.T, text string) SpotJob {
 	t.Helper()
 	return SpotJob{
-		Trace: recorded(t, filepath.Join(t.TempDir(), "trace"), text), InstanceType: "ml.p3.2xlarge", OnDemand: platform.HourlyRate{Nanos: 3_600_000_000, Currency: "USD"},
+		Trace: recorded(t, text), InstanceType: "ml.p3.2xlarge", OnDemand: platform.HourlyRate{Nanos: 3_600_000_000, Currency: "USD"},
 		Discount: 0.75, Work: 30 * time.Minute, Deadline: time.Hour, Changeover: time.Minute,
 	}
 }
@@ -151,19 +152,17 @@ func TestJobsThatNoWorldCanHold(t *testing.T) {
 }
 
 // checkRun holds what is true of every run.
-func checkRun(t *rapid.T, j SpotJob, r SpotRun) {
+func checkRun(t *testing.T, j SpotJob, r SpotRun) {
 	t.Helper()
-	at, productive := time.Duration(0), time.Duration(0)
+	at := time.Duration(0)
 	for i, s := range r.Spans {
 		if s.From != at || s.To <= s.From {
 			t.Fatalf("%s: span %d of %s does not follow", r.Policy, i, course(r))
 		}
 		at = s.To
-		if s.Stay == OnSpot || s.Stay == OnDemand {
-			productive += s.To - s.From
-		}
 	}
-	if r.Finished != (r.Done == j.Work) || r.Done > productive || r.Finished && productive < j.Work {
+	productive := r.Time(OnSpot) + r.Time(OnDemand)
+	if r.Finished != (r.Done == j.Work) || r.Done > productive || r.Policy == "spot-only" && r.Time(OnDemand) > 0 {
 		t.Fatalf("%s: %v done of %v in %v: %s", r.Policy, r.Done, j.Work, productive, course(r))
 	}
 	rows, err := j.Trace.Rows(j.InstanceType)
@@ -181,45 +180,53 @@ func checkRun(t *rapid.T, j SpotJob, r SpotRun) {
 	}
 }
 
+// anyJob is some job in some market.
+func anyJob(t *testing.T, chance Chance) SpotJob {
+	t.Helper()
+	bits := make([]byte, 1+chance(40))
+	for i := range bits {
+		bits[i] = '0' + byte(chance(2))
+	}
+	j := anHour(t, fmt.Sprintf("z 0 300 %s\n", bits))
+	j.Changeover = time.Duration(chance(9)) * 30 * time.Second
+	j.Work = time.Duration(1+chance(90)) * time.Minute
+	// Room for two changeovers with their notices, without which not even on-demand capacity can be promised in time.
+	j.Deadline = j.Work + 2*j.Changeover + time.Duration(8+chance(80))*time.Minute
+	return j
+}
+
 // In any market: the ledger charges what the timeline shows, the optimum keeps to its own rules and is never beaten, and the
 // policies that promise to hold a deadline hold it.
 func TestNoPolicyBeatsTheOptimum(t *testing.T) {
 	t.Parallel()
-	file := filepath.Join(t.TempDir(), "trace")
-	rapid.Check(t, func(t *rapid.T) {
-		j := SpotJob{InstanceType: "ml.m5.large", OnDemand: platform.HourlyRate{Nanos: 115_000_000, Currency: "USD"}, Discount: 0.7}
-		j.Trace = recorded(t, file, "z 0 300 "+rapid.StringMatching(`[01]{1,60}`).Draw(t, "bits")+"\n")
-		j.Changeover = time.Duration(rapid.IntRange(0, 8).Draw(t, "changeover")) * 30 * time.Second
-		j.Work = time.Duration(rapid.IntRange(1, 120).Draw(t, "work")) * time.Minute
-		// Room for two changeovers with their notices, without which not even on-demand capacity can be promised in time.
-		j.Deadline = j.Work + 2*j.Changeover + time.Duration(rapid.IntRange(8, 120).Draw(t, "slack"))*time.Minute
-		best, exact, err := j.Optimum()
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkRun(t, j, best)
-		if !exact || best.Ended() > j.Deadline || best.Time(OnSpot)+best.Time(OnDemand) != j.Work {
-			t.Fatalf("the optimum, exact %v, of %v by %v: %s", exact, j.Work, j.Deadline, course(best))
-		}
-		policy := rapid.SampledFrom(spot.Names()).Draw(t, "policy")
-		run, err := j.Run(context.Background(), policy)
-		if err != nil {
-			t.Fatal(err)
-		}
-		checkRun(t, j, run)
-		promises := policy == spot.Default || policy == "on-demand"
-		if promises && run.Late {
-			t.Fatalf("%s ended at %v, after %v: %s", policy, run.Ended(), j.Deadline, course(run))
-		}
-		// An agent with notice works on for finalSync on capacity that the optimum has not.
-		free := platform.Nanos(float64(j.OnDemand.Nanos) * finalSync.Hours() * float64(run.Interruptions+1))
-		if !run.Late && run.Cost.Nanos+free < best.Cost.Nanos {
-			t.Fatalf("%s costs %s, the optimum %s:\n%s\n%s", policy, run.Cost, best.Cost, course(run), course(best))
-		}
-		if policy == "spot-only" && run.Time(OnDemand) > 0 {
-			t.Fatalf("on demand: %s", course(run))
-		}
-	})
+	for seed := range uint64(40) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			j := anyJob(t, rand.New(rand.NewPCG(seed, 3)).IntN)
+			best, exact, err := j.Optimum()
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkRun(t, j, best)
+			if !exact || best.Ended() > j.Deadline || best.Time(OnSpot)+best.Time(OnDemand) != j.Work {
+				t.Errorf("the optimum, exact %v, of %v by %v: %s", exact, j.Work, j.Deadline, course(best))
+			}
+			policy := spot.Names()[seed%uint64(len(spot.Names()))]
+			run, err := j.Run(t.Context(), policy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkRun(t, j, run)
+			if promises := policy == spot.Default || policy == "on-demand"; promises && run.Late {
+				t.Errorf("%s ended at %v, after %v: %s", policy, run.Ended(), j.Deadline, course(run))
+			}
+			// An agent with notice works on for finalSync on capacity that the optimum has not.
+			free := platform.Nanos(float64(j.OnDemand.Nanos) * finalSync.Hours() * float64(run.Interruptions+1))
+			if !run.Late && run.Cost.Nanos+free < best.Cost.Nanos {
+				t.Errorf("%s costs %s, the optimum %s:\n%s\n%s", policy, run.Cost, best.Cost, course(run), course(best))
+			}
+		})
+	}
 }
 
 func TestARunCanBeRunAgain(t *testing.T) {

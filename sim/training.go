@@ -3,6 +3,8 @@ package sim
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"log/slog"
 	"time"
 
@@ -52,6 +54,7 @@ type Training struct {
 	config     Config
 	site       platform.Site
 	key        control.TokenKey
+	random     counter // of all its server processes
 }
 
 // everything is a machine without bounds.
@@ -88,7 +91,7 @@ func NewTraining(cfg Config) *Training {
 func (w *Training) boot() {
 	w.Controller = training.New(training.Config{
 		Store: w.Store, Runner: machines{w.Machine, w}, Runtimes: anyRuntime{}, Logs: w.Telemetry, Metrics: w.Telemetry, Clock: w.Clock,
-		Random: &counter{}, Site: w.site, Key: w.key, Log: slog.New(slog.DiscardHandler),
+		Random: &w.random, Site: w.site, Key: w.key, Log: slog.New(slog.DiscardHandler),
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
 		Market:    w.config.Market, Notice: w.config.Notice, Policy: w.config.Policy, StartUp: w.config.StartUp,
 	})
@@ -227,11 +230,10 @@ func (anyRuntime) Resolve(image string) (platform.Runtime, error) {
 type counter struct{ n uint64 }
 
 func (c *counter) Read(p []byte) (int, error) {
-	for i := range p {
-		if i%16 == 0 {
-			c.n++
-		}
-		p[i] = byte(c.n >> (8 * (i % 8))) // from the first byte on: identities are cut from the beginning
+	for done := 0; done < len(p); {
+		c.n++
+		sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, c.n))
+		done += copy(p[done:], sum[:])
 	}
 	return len(p), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -180,7 +181,7 @@ func checkJob(t *testing.T, w *Training, name string) {
 	if !st.State.Ended() || st.Open() != nil {
 		t.Fatalf("%s is %s (%s), with an open attempt: %t", name, st.State, st.Phase, st.Open() != nil)
 	}
-	if len(st.Attempts) > 1+job.Retries() {
+	if !job.IsSpot() && len(st.Attempts) > 1+job.Retries() {
 		t.Errorf("%s: %d attempts with %d retries", name, len(st.Attempts), job.Retries())
 	}
 	for i := range st.Attempts {
@@ -194,7 +195,7 @@ func checkAttempt(t *testing.T, w *Training, job *platform.TrainingJob, a *platf
 	t.Helper()
 	agent := w.Agents[a.Agent]
 	if agent == nil {
-		if !a.Started.IsZero() || a.Outcome.Kind != platform.InternalError {
+		if !a.Started.IsZero() || a.Outcome.Kind != platform.InternalError && a.Outcome.Kind != platform.Interrupted {
 			t.Errorf("%s attempt %d has no agent, yet %+v", *job.Spec.TrainingJobName, a.Number, a)
 		}
 		return
@@ -202,7 +203,7 @@ func checkAttempt(t *testing.T, w *Training, job *platform.TrainingJob, a *platf
 	if agent.Outcome != nil && *agent.Outcome != *a.Outcome {
 		t.Errorf("%s attempt %d: the agent wrote %+v, the record says %+v", *job.Spec.TrainingJobName, a.Number, agent.Outcome, a.Outcome)
 	}
-	if agent.Outcome == nil && a.Outcome.Kind != platform.InternalError {
+	if agent.Outcome == nil && a.Outcome.Kind != platform.InternalError && (a.Outcome.Kind != platform.Interrupted || a.Notice == nil) {
 		t.Errorf("%s attempt %d: the agent wrote no outcome, the record says %+v", *job.Spec.TrainingJobName, a.Number, a.Outcome)
 	}
 	checkLog(t, w, a, agent)
@@ -231,7 +232,8 @@ func checkLog(t *testing.T, w *Training, a *platform.Attempt, agent *Agent) {
 	}
 }
 
-// checkLedger sees that each attempt that began has one line, opened and closed once, that adds up to what Describe says.
+// checkLedger sees that each attempt that began has one line for each of its prices, opened and closed once, one after the
+// other, and that they add up to what Describe says.
 func checkLedger(t *testing.T, w *Training, job *platform.TrainingJob) {
 	t.Helper()
 	entries, err := w.Store.Ledger(t.Context(), platform.LedgerQuery{Resource: job.Status.ARN})
@@ -242,19 +244,39 @@ func checkLedger(t *testing.T, w *Training, job *platform.TrainingJob) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var began int
-	var seconds platform.Seconds
+	var lines int
 	for _, a := range job.Status.Attempts {
-		if !a.Started.IsZero() {
-			began++
-			seconds += a.Seconds
-			if want := bill.Seconds(a.Started, a.Ended); a.Seconds != want {
-				t.Errorf("%s attempt %d: %d s, from its times %d s", *job.Spec.TrainingJobName, a.Number, a.Seconds, want)
-			}
+		if a.Started.IsZero() {
+			continue
 		}
+		if want := bill.Seconds(a.Started, a.Ended); a.Seconds != want {
+			t.Errorf("%s attempt %d: %d s, from its times %d s", *job.Spec.TrainingJobName, a.Number, a.Seconds, want)
+		}
+		checkPrices(t, job, &a, s.Lines)
+		lines += len(a.Prices)
 	}
-	if len(entries) != 2*began || s.Open || s.Seconds != seconds || s.Billable != job.Status.Billable {
-		t.Errorf("%s: %d entries for %d attempts, open %t, %d s in the ledger, %d s in the history, billable %d and %d",
-			*job.Spec.TrainingJobName, len(entries), began, s.Open, s.Seconds, seconds, s.Billable, job.Status.Billable)
+	if len(entries) != 2*lines || s.Open || s.Seconds != job.Status.Seconds() || s.Billable != job.Status.Billable {
+		t.Errorf("%s: %d entries for %d lines, open %t, %d s in the ledger, %d s in the history, billable %d and %d",
+			*job.Spec.TrainingJobName, len(entries), lines, s.Open, s.Seconds, job.Status.Seconds(), s.Billable, job.Status.Billable)
+	}
+}
+
+// checkPrices sees that an attempt's lines cover its time without gap or overlap, each at the price that the attempt had.
+func checkPrices(t *testing.T, job *platform.TrainingJob, a *platform.Attempt, lines []bill.Line) {
+	t.Helper()
+	at := a.Started
+	for n, p := range a.Prices {
+		i := slices.IndexFunc(lines, func(l bill.Line) bool { return l.Line == a.Line(n) })
+		if i < 0 {
+			t.Errorf("%s attempt %d has no line %s", *job.Spec.TrainingJobName, a.Number, a.Line(n))
+			return
+		}
+		if l := lines[i]; !l.Start.Equal(at) || l.Rate != p.Rate || l.Purchase != a.Purchase || l.OnDemandRate != job.Status.Rate {
+			t.Errorf("%s attempt %d: line %+v, price %+v from %v", *job.Spec.TrainingJobName, a.Number, l, p, at)
+		}
+		at = lines[i].At
+	}
+	if !at.Equal(a.Ended) {
+		t.Errorf("%s attempt %d ended %v, its last line %v", *job.Spec.TrainingJobName, a.Number, a.Ended, at)
 	}
 }

@@ -323,9 +323,9 @@ func (r *restoration) knowFlats(own *laneState, others map[string]bool) {
 		}
 		prior, ours := r.prior[key]
 		switch {
-		case others[key]:
+		case others[key] && !own.made[key]:
 			r.flats[key] = flatState{etag: info.ETag}
-		case own.made[key]:
+		case own.made[key], own.intended[key]:
 			r.made[key] = true
 			r.flats[key] = flatState{etag: info.ETag, mine: true}
 		default:

@@ -267,10 +267,10 @@ func (s *Syncer) intend(ctx context.Context, works []*work) error {
 	}
 	s.serial++
 	at := s.stamped(intentsFolder, s.serial)
+	s.intents = append(s.intents, intent{at, paths}) // whether it comes about or not: the answer may be lost
 	if _, err := s.write(ctx, at.key, paths); err != nil {
 		return err
 	}
-	s.intents = append(s.intents, intent{at, paths})
 	for _, p := range paths {
 		s.intended[p] = true
 	}
@@ -320,10 +320,14 @@ func (s *Syncer) draft(v *view) *manifest {
 	}
 	for path, etag := range s.strays {
 		if s.files[path] == nil {
-			m.Gone = append(m.Gone, gone{path, etag})
+			m.Gone = append(m.Gone, byHand{path, etag})
+		} else {
+			m.ByHand = append(m.ByHand, byHand{path, etag})
 		}
 	}
-	slices.SortFunc(m.Gone, func(a, b gone) int { return strings.Compare(a.Path, b.Path) })
+	for _, list := range [][]byHand{m.Gone, m.ByHand} {
+		slices.SortFunc(list, func(a, b byHand) int { return strings.Compare(a.Path, b.Path) })
+	}
 	return m
 }
 

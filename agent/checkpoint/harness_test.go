@@ -1,6 +1,8 @@
 package checkpoint_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -28,8 +30,9 @@ const (
 
 // hastyClock is time in which every wait is over at once.
 type hastyClock struct {
-	mu  sync.Mutex
-	now time.Time
+	mu     sync.Mutex
+	now    time.Time
+	onWait func() // what happens meanwhile
 }
 
 func (c *hastyClock) Now() time.Time {
@@ -39,6 +42,12 @@ func (c *hastyClock) Now() time.Time {
 }
 
 func (c *hastyClock) After(d time.Duration) (<-chan time.Time, func()) {
+	c.mu.Lock()
+	meanwhile := c.onWait
+	c.mu.Unlock()
+	if meanwhile != nil {
+		meanwhile()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if d > 0 {
@@ -282,6 +291,18 @@ func (b *bundle) said(words string) bool {
 	return slices.ContainsFunc(b.notes, func(n string) bool { return strings.Contains(n, words) })
 }
 
+// forge writes a manifest that is newer than all others and names a path.
+func (b *bundle) forge(path string) {
+	b.t.Helper()
+	var doc bytes.Buffer
+	w := gzip.NewWriter(&doc)
+	fmt.Fprintf(w, `{"format":1,"generation":99,"term":99,"host":"algo-1","files":[{"path":%q,"kind":"link","link":"x"}]}`, path)
+	if err := w.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.put(".stint/algo-1/manifests/0000000099-000000000099", doc.String())
+}
+
 func noise(seed uint64, n int) string {
 	data := make([]byte, n)
 	_, _ = rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)}).Read(data)
@@ -299,6 +320,8 @@ type flaky struct {
 	after    bool // the answer to the last request is lost
 	dead     bool
 	before   func(method string, u platform.URI) error
+	onPiece  func() // of a file
+	damaged  []platform.URI
 }
 
 var errDead = platform.Errorf(platform.Unavailable, "", "the store is away")
@@ -341,7 +364,11 @@ func (f *flaky) Open(ctx context.Context, u platform.URI, offset, length int64) 
 	if _, err := f.enter("Open", u); err != nil {
 		return nil, err
 	}
-	return f.Blobs.Open(ctx, u, offset, length)
+	r, err := f.Blobs.Open(ctx, u, offset, length)
+	if err == nil && slices.Contains(f.damaged, u) {
+		r = damage{r}
+	}
+	return r, err
 }
 
 func (f *flaky) Download(ctx context.Context, b platform.BlobInfo, w io.WriterAt) error {
@@ -370,6 +397,9 @@ func (f *flaky) Compose(ctx context.Context, u platform.URI, pieces iter.Seq2[pl
 			f.mu.Lock()
 			if !ours {
 				f.shipped += len(p.Data)
+				if f.onPiece != nil {
+					f.onPiece()
+				}
 			}
 			f.mu.Unlock()
 			if !yield(p, err) {

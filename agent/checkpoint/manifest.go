@@ -97,8 +97,8 @@ func (e *entry) UnmarshalJSON(doc []byte) error {
 	return err
 }
 
-// gone is a file below the prefix that no host wrote, that was restored, and that the user's code has removed.
-type gone struct {
+// byHand is a flat object that no host made.
+type byHand struct {
 	Path string `json:"path"`
 	ETag string `json:"etag"`
 }
@@ -115,7 +115,9 @@ type manifest struct {
 	Files  []entry      `json:"files"`
 	// Missing are files that never came to rest and have no whole version.
 	Missing []string `json:"missing,omitempty"`
-	Gone    []gone   `json:"gone,omitempty"`
+	// ByHand are files that were put below the prefix by hand and restored, Gone those of them that the user's code has removed.
+	ByHand []byHand `json:"byHand,omitempty"`
+	Gone   []byHand `json:"gone,omitempty"`
 }
 
 // encode writes JSON, compressed: the hashes do not shrink, but all around them does.

@@ -57,7 +57,9 @@ func (s *Syncer) destination(w *work) destination {
 		return destination{key: w.path, flat: true, begun: &platform.Begun{}}
 	}
 	s.serial++
-	return destination{key: s.stamped(objectsFolder, s.serial).key, begun: &platform.Begun{}}
+	to := destination{key: s.stamped(objectsFolder, s.serial).key, begun: &platform.Begun{}}
+	s.made[to.key] = true // whether it will be or not: the answer may be lost
+	return to
 }
 
 // settleBegun remembers an upload that broke off, and forgets one that ended.
@@ -84,11 +86,30 @@ func (s *Syncer) dropHalfway(ctx context.Context) {
 	}
 }
 
-// barFlat keeps a path off its flat object.
-func (s *Syncer) barFlat(path string) {
+// flatTaken judges that the flat object of a path could not be made: it is another host's, or one of ours of which the answer was
+// lost, or the store cannot keep such a key beside others.
+func (s *Syncer) flatTaken(ctx context.Context, path string, why error) error {
+	state := flatState{}
+	if platform.Is(why, platform.AlreadyExists) {
+		c, err := s.list(ctx, bookkeeping+"/")
+		if err != nil {
+			return err
+		}
+		if len(c.lanes) == 1 {
+			info, err := s.Blobs().Stat(ctx, s.uri(path))
+			if err != nil && !platform.Is(err, platform.NotFound) {
+				return err
+			}
+			state = flatState{etag: info.ETag, mine: true}
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.flats[path] = flatState{}
+	s.flats[path] = state
+	if state.mine {
+		s.made[path] = true
+	}
+	return nil
 }
 
 // keep takes note of an object that was made.

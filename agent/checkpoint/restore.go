@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,9 @@ type laneState struct {
 	host      string
 	manifests []*loaded       // those that can be read, the newest first
 	named     map[string]bool // every key and path that they or the intents name
-	made      map[string]bool // the flat objects and others that a manifest or an intent says are this host's
+	made      map[string]bool // the objects that a manifest says are this host's
+	intended  map[string]bool // the flat objects that an intent says may be
+	blind     bool            // there is a manifest that cannot be read
 	notes     []string        // what cannot be read
 	err       error           // the store is away
 }
@@ -39,7 +42,7 @@ func (l *laneState) current() *loaded {
 
 // readLane reads a host's manifests and intents.
 func (s *Syncer) readLane(ctx context.Context, l *lane) *laneState {
-	r := &laneState{host: l.host, named: map[string]bool{}, made: map[string]bool{}}
+	r := &laneState{host: l.host, named: map[string]bool{}, made: map[string]bool{}, intended: map[string]bool{}}
 	for _, at := range l.manifests {
 		m, err := s.readManifest(ctx, at)
 		switch kind := platform.KindOf(err); {
@@ -55,6 +58,7 @@ func (s *Syncer) readLane(ctx context.Context, l *lane) *laneState {
 				}
 			}
 		case kind == platform.Invalid || kind == platform.NotFound:
+			r.blind = true
 			r.notes = append(r.notes, fmt.Sprintf("generation %d of %s was passed over: %v", at.number, l.host, err))
 		default:
 			r.err = err
@@ -69,7 +73,7 @@ func (s *Syncer) readLane(ctx context.Context, l *lane) *laneState {
 			return r
 		}
 		for _, p := range paths {
-			r.named[p], r.made[p] = true, true
+			r.named[p], r.intended[p] = true, true
 		}
 	}
 	return r
@@ -215,11 +219,16 @@ func (r *restoration) pass(l *laneState, why string) bool {
 // was put below the prefix by hand.
 func (r *restoration) union() {
 	r.files = map[string]*wanted{}
-	removed := map[gone]bool{}
+	removed, known := map[byHand]bool{}, map[byHand]bool{}
+	blind := false
 	for _, l := range r.lanes {
 		m := l.current()
 		if m == nil {
 			continue
+		}
+		blind = blind || l.blind
+		for _, g := range m.ByHand {
+			known[g] = true
 		}
 		for _, g := range m.Gone {
 			removed[g] = true
@@ -237,9 +246,14 @@ func (r *restoration) union() {
 		}
 	}
 	for key, info := range r.catalog.objects {
-		if flat(key) && !r.named(key) && !removed[gone{key, info.ETag}] {
-			r.byHand(key, info)
+		if !flat(key) || r.named(key) || removed[byHand{key, info.ETag}] {
+			continue
 		}
+		if blind && !known[byHand{key, info.ETag}] {
+			r.note(fmt.Sprintf("%s is not restored: it may be a file of a generation of which the manifest cannot be read", info.URI))
+			continue
+		}
+		r.byHand(key, info)
 	}
 	r.resolve()
 }
@@ -254,13 +268,15 @@ func (r *restoration) named(key string) bool {
 	return r.files[key] != nil
 }
 
+var slashes = regexp.MustCompile("/+")
+
 // byHand takes an object that no host made, as AWS does.
 func (r *restoration) byHand(key string, info platform.BlobInfo) {
 	clean := strings.TrimSuffix(key, "/")
 	if clean == "" {
 		return
 	}
-	clean = path.Clean(clean)
+	clean = strings.TrimPrefix(slashes.ReplaceAllString(clean, "/"), "/")
 	if !syncable(clean) {
 		r.note(fmt.Sprintf("%s is not restored: its name cannot be one of a file in %s", info.URI, r.Dir))
 		return

@@ -186,12 +186,15 @@ func (s *Syncer) Final(ctx context.Context, killed bool) (Generation, error) {
 		if err == nil {
 			break
 		}
-		if ctx.Err() != nil || !platform.Is(err, platform.Unavailable) {
-			return s.newest, err
+		if ctx.Err() == nil && platform.Is(err, platform.Unavailable) {
+			s.Log.Warn("the last checkpoints could not be shipped; it is tried again", "error", err)
+			_ = s.pause(ctx, pause) // the next line sees the end of ctx
 		}
-		s.Log.Warn("the last checkpoints could not be shipped; it is tried again", "error", err)
-		if err := s.pause(ctx, pause); err != nil {
-			return s.newest, platform.Errorf(platform.Unavailable, string(s.Prefix), "the last checkpoints could not be shipped in time: %w", err)
+		if ctx.Err() != nil {
+			return s.newest, platform.Errorf(platform.Unavailable, string(s.Prefix), "the last checkpoints could not be shipped in time: %w", errors.Join(context.Cause(ctx), err))
+		}
+		if !platform.Is(err, platform.Unavailable) {
+			return s.newest, err
 		}
 		pause = min(2*pause, longestPause)
 	}

@@ -116,7 +116,9 @@ func (s *Syncer) ship(ctx context.Context, w *work) error {
 		case w.old != nil && !w.grew && !platform.Is(err, platform.AlreadyExists):
 			w.old = nil // what it was to be composed of is gone, or too much of a patchwork: ship it all
 		case to.flat:
-			s.barFlat(w.path) // somebody else's, or a key that the store cannot keep beside others
+			if err := s.flatTaken(ctx, w.path, err); err != nil {
+				return err
+			}
 		default:
 			return err
 		}

@@ -67,10 +67,13 @@ type catalog struct {
 	lanes   map[string]*lane
 }
 
-func (s *Syncer) catalog(ctx context.Context) (*catalog, error) {
+func (s *Syncer) catalog(ctx context.Context) (*catalog, error) { return s.list(ctx, "") }
+
+// list is the catalog of what lies below a folder.
+func (s *Syncer) list(ctx context.Context, folder string) (*catalog, error) {
 	c := &catalog{objects: map[string]platform.BlobInfo{}, lanes: map[string]*lane{}}
 	base := s.uri("")
-	for info, err := range s.Blobs().List(ctx, base) {
+	for info, err := range s.Blobs().List(ctx, s.uri(folder)) {
 		if err != nil {
 			return nil, err
 		}
@@ -198,20 +201,14 @@ func (s *Syncer) takeClaim(ctx context.Context) error {
 
 // newestClaim is the one with the highest term, and all the others.
 func (s *Syncer) newestClaim(ctx context.Context) (newest stamp, older []stamp, err error) {
-	c := &catalog{lanes: map[string]*lane{}}
-	base := s.uri("")
-	for info, err := range s.Blobs().List(ctx, s.uri(s.own(claimsFolder))) {
-		if err != nil {
-			return stamp{}, nil, err
-		}
-		c.sort(strings.TrimPrefix(string(info.URI), string(base)))
+	c, err := s.list(ctx, s.own(claimsFolder))
+	if err != nil {
+		return stamp{}, nil, err
 	}
-	s.progress()
 	l := c.lanes[s.Host]
 	if l == nil || len(l.claims) == 0 {
 		return stamp{}, nil, nil
 	}
-	slices.SortFunc(l.claims, func(a, b stamp) int { return b.compare(a) })
 	return l.claims[0], l.claims[1:], nil
 }
 

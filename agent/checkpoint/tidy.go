@@ -120,17 +120,20 @@ func (s *Syncer) audit(ctx context.Context) error {
 		return err
 	}
 	lost := 0
-	for _, e := range s.last.Files {
+	for i, e := range s.last.Files {
 		if e.content == nil || c.holds(e.content) {
 			continue
 		}
 		lost++
+		s.last.Files[i].content = nil // so that the next look finds a difference
 		if t := s.files[e.Path]; t != nil {
 			t.content = nil
 		}
 		delete(s.made, e.Key)
 		if info, there := c.objects[e.Path]; there {
 			s.flats[e.Path] = flatState{etag: info.ETag, shared: true}
+		} else {
+			delete(s.flats, e.Path)
 		}
 		old := s.prior[e.Path]
 		old.content = nil
@@ -295,15 +298,16 @@ func (s *Syncer) publishOne(ctx context.Context, path string, now time.Time) err
 	if platform.Is(err, platform.Unavailable) || platform.Is(err, platform.Denied) {
 		return err
 	}
+	if err != nil && f.etag == "" {
+		// The generation has the file all the same.
+		s.Log.Info("not brought up to date", "object", s.uri(path), "error", err)
+		return s.flatTaken(ctx, path, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.published[path] = now
 	if err != nil {
-		// Another host's, or a key that the store cannot keep beside others. The generation has the file all the same.
 		s.Log.Info("not brought up to date", "object", s.uri(path), "error", err)
-		if f.etag == "" {
-			s.flats[path] = flatState{}
-		}
 		return nil
 	}
 	s.flats[path] = flatState{etag: info.ETag, mine: true, shared: f.shared, from: e.Key}
@@ -364,13 +368,14 @@ func (s *Syncer) relocate(ctx context.Context, k *keptGeneration, moved map[stri
 			s.serial++
 			c := *e.content
 			c.Key = s.stamped(objectsFolder, s.serial).key
+			s.made[c.Key] = true
 			from := platform.BlobInfo{URI: s.uri(e.Key), Size: e.Size, ETag: e.ETag}
 			info, err := s.Blobs().Compose(ctx, s.uri(c.Key), copyOf(from), platform.Composing{New: true})
 			if err != nil {
 				return err
 			}
 			c.ETag, to = info.ETag, &c
-			moved[e.Key], s.made[c.Key] = to, true
+			moved[e.Key] = to
 		}
 		e.content = to
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // presigned makes URLs of signature version 2, as "Query string request authentication alternative" in S3's guide describes.
@@ -147,6 +148,27 @@ func TestURLsOfVersion2Write(t *testing.T) {
 		if a := call(t, "DELETE", p.url("DELETE", endpoint, "/"+bucket+"/new", ""), ""); a.StatusCode != 204 {
 			t.Errorf("delete: %s %s", a.Status, a.text)
 		}
+	}
+}
+
+// A browser asks before it uses a URL of another site, by another method than the one that was signed.
+func TestABrowserMayAskAboutAURLOfVersion2(t *testing.T) {
+	t.Parallel()
+	bucket := newBucket(t)
+	_, err := asRoot().PutBucketCors(t.Context(), &awss3.PutBucketCorsInput{Bucket: &bucket, CORSConfiguration: &types.CORSConfiguration{
+		CORSRules: []types.CORSRule{{AllowedMethods: []string{"PUT"}, AllowedOrigins: []string{"https://page.example"}}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := asUser(allow("s3:*", "*")).url("PUT", shared.URL, "/"+bucket+"/k", "")
+	a := call(t, "OPTIONS", target, "", "Origin", "https://page.example", "Access-Control-Request-Method", "PUT")
+	if a.failure() != "" || a.Header.Get("Access-Control-Allow-Origin") != "https://page.example" {
+		t.Errorf("asked: %s %v %s", a.Status, a.Header, a.text)
+	}
+	a = call(t, "PUT", target, "x", "Origin", "https://page.example")
+	if a.failure() != "" || a.Header.Get("Access-Control-Allow-Origin") != "https://page.example" {
+		t.Errorf("used: %s %v %s", a.Status, a.Header, a.text)
 	}
 }
 

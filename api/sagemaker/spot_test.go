@@ -78,6 +78,12 @@ func TestTermsAreKeptWithTheJob(t *testing.T) {
 	if now := d.Clock.Now(); !job.Status.Fallback || !job.Status.Deadline.Equal(now.Add(50*time.Minute)) || !job.Expires().Equal(now.Add(3601*time.Second)) {
 		t.Errorf("fallback %v, deadline %v, expires %v", job.Status.Fallback, job.Status.Deadline, job.Expires())
 	}
+	if status, answer := call("CreateTrainingJob", spotJob("spot-only", overAnHour, `, "Tags": [{"Key": "stint:fallback", "Value": "none"}]`)); status != 200 {
+		t.Fatalf("%d %s", status, answer)
+	}
+	if _, job := stored(t, d, "spot-only"); job.Status.Fallback || !job.Status.Deadline.IsZero() {
+		t.Errorf("a job on spot alone: fallback %v, deadline %v", job.Status.Fallback, job.Status.Deadline)
+	}
 }
 
 // TestSavings: 100 of 500 seconds are billed, which the SDK prints as 80 %; the hour of waiting in between counts for neither.

@@ -26,9 +26,6 @@ type SpotOffer struct {
 }
 
 func (s *service) offers(ctx context.Context, _ *api.Call, in *GetSpotOffersRequest) (*GetSpotOffersResponse, error) {
-	if s.Market == nil {
-		return nil, platform.Errorf(platform.NotSupported, "", "This server has no spot market")
-	}
 	asked := in.InstanceTypes
 	if len(asked) == 0 {
 		asked = s.Catalog.Types()

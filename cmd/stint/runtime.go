@@ -22,6 +22,8 @@ type listedRuntime struct {
 	Installed bool     `json:"Installed"`
 	Python    string   `json:"Python,omitempty"`
 	Entry     []string `json:"Entry"`
+
+	removable bool
 }
 
 func (a *app) runtimeCommand() *cobra.Command {
@@ -33,7 +35,7 @@ command. The table from the one to the other is kept in the data folder, so thes
 		Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.runtimeListCommand(), a.runtimeInstallCommand(), a.runtimeAddCommand())
+	c.AddCommand(a.runtimeListCommand(), a.runtimeInstallCommand(), a.runtimeAddCommand(), a.runtimeRemoveCommand())
 	return c
 }
 
@@ -93,6 +95,7 @@ func (a *app) listRuntimes() ([]listedRuntime, error) {
 		}
 		found = append(found, listedRuntime{
 			Name: l.Name, About: about, Images: l.Images, Installed: t.Installed(l), Python: l.Interpreter, Entry: l.Entry,
+			removable: l.Own || l.Pins != "" && t.Installed(l),
 		})
 	}
 	return found, nil

@@ -113,7 +113,7 @@ func write(canvas *image.RGBA, pen *opentype.Font, t label) error {
 	if err != nil {
 		return err
 	}
-	defer face.Close() //nolint:errcheck // it holds nothing
+	defer face.Close()
 	d := font.Drawer{Dst: canvas, Src: image.NewUniform(ink), Face: face}
 	x := fixed.I(int(t.x * dots))
 	switch t.anchor {

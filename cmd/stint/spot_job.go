@@ -44,23 +44,29 @@ func (a *app) printAttempts(job *describedJob) {
 	a.print("\n%s", p.bold("Attempts"))
 	t := table{head: []string{"", "PURCHASE", "LAUNCHED", ">BILLED", ">KEPT", "CHECKPOINT", "ENDED"}}
 	for _, at := range job.Attempts.Attempts {
-		billed, end, saved := seconds(at.Seconds), at.Outcome, "none"
-		switch {
-		case at.EndTime != nil && at.OutcomeReason != "":
-			end += ": " + oneLine(at.OutcomeReason)
-		case at.EndTime == nil && at.StartTime == nil:
-			billed = "not yet"
-		case at.EndTime == nil:
-			billed = duration(a.now().Sub(at.StartTime.Time)) + " …"
-		}
+		saved, end := "none", at.Outcome
 		if c := at.Checkpoint; c != nil {
 			saved = fmt.Sprintf("generation %d, %s", c.Generation, bytesOf(c.Bytes))
 		}
-		t.add(fmt.Sprint(at.Number), at.Purchase, moment(at.LaunchTime), billed, seconds(at.KeptSeconds), saved, end)
+		if at.OutcomeReason != "" {
+			end += ": " + oneLine(at.OutcomeReason)
+		}
+		t.add(fmt.Sprint(at.Number), at.Purchase, moment(at.LaunchTime), a.billed(at), seconds(at.KeptSeconds), saved, end)
 	}
 	for _, line := range t.lines(p) {
 		a.print("  %s", line)
 	}
+}
+
+// billed is how long an attempt is billed for, so far.
+func (a *app) billed(at stint.TrainingAttempt) string {
+	switch {
+	case at.EndTime != nil:
+		return seconds(at.Seconds)
+	case at.StartTime == nil:
+		return "not yet"
+	}
+	return duration(a.now().Sub(at.StartTime.Time)) + " …"
 }
 
 // managedSpot tells how a spot job stands with its capacity, its checkpoints and its time.

@@ -36,15 +36,7 @@ func (f *runSpotFlags) check(maxRun time.Duration, maxRunGiven bool) error {
 		}
 	}
 	if !f.spot {
-		for _, flag := range []struct {
-			name  string
-			given bool
-		}{{"max-wait", f.maxWait != 0}, {"fallback", f.fallback != ""}, {"deadline", f.deadline != ""}} {
-			if flag.given {
-				return usage("--%s is for spot jobs; add --spot", flag.name)
-			}
-		}
-		return nil
+		return f.checkNoSpot()
 	}
 	if f.fallback != "" && f.fallback != "none" && f.fallback != "on-demand" {
 		return usage("--fallback %q is neither none nor on-demand", f.fallback)
@@ -60,6 +52,16 @@ func (f *runSpotFlags) check(maxRun time.Duration, maxRunGiven bool) error {
 	}
 	if f.maxWait < maxRun {
 		return usage("--max-wait %s is shorter than --max-run %s; it covers waiting and running", f.maxWait, maxRun)
+	}
+	return nil
+}
+
+// checkNoSpot refuses what only a spot job can have.
+func (f *runSpotFlags) checkNoSpot() error {
+	for name, given := range map[string]bool{"max-wait": f.maxWait != 0, "fallback": f.fallback != "", "deadline": f.deadline != ""} {
+		if given {
+			return usage("--%s is for spot jobs; add --spot", name)
+		}
 	}
 	return nil
 }

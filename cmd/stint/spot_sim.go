@@ -151,23 +151,29 @@ func (a *app) spotJob(f spotSimFlags, instanceGiven bool) (sim.SpotJob, error) {
 	}
 	job.OnDemand = known.OnDemand
 	job.Discount = static.DefaultDiscount
-	list := float64(job.OnDemand.Nanos)
 	if known.Spot.Nanos > 0 {
-		job.Discount = 1 - float64(known.Spot.Nanos)/list
+		job.Discount = 1 - float64(known.Spot.Nanos)/float64(job.OnDemand.Nanos)
 	}
-	if f.spotPrice == "" {
-		return job, nil
+	if f.spotPrice != "" {
+		job.Discount, err = discountTo(f.spotPrice, job)
 	}
-	paid, err := platform.ParseNanos(f.spotPrice)
-	rows, unknown := job.Trace.Rows(job.InstanceType)
-	switch {
-	case err != nil || paid <= 0 || paid > job.OnDemand.Nanos:
-		return job, usage("--spot-price %s is no price above 0 and at most the one on demand, %s", f.spotPrice, platform.Money(job.OnDemand))
-	case unknown == nil && slices.ContainsFunc(rows, func(r trace.Row) bool { return r.Price != 0 }):
-		return job, usage("--spot-price %s: %s has prices of its own", f.spotPrice, job.Trace.Name)
+	return job, err
+}
+
+// discountTo is the discount that makes a spot price.
+func discountTo(price string, job sim.SpotJob) (float64, error) {
+	paid, err := platform.ParseNanos(price)
+	if err != nil || paid <= 0 || paid > job.OnDemand.Nanos {
+		return 0, usage("--spot-price %s is no price above 0 and at most the one on demand, %s", price, platform.Money(job.OnDemand))
 	}
-	job.Discount = 1 - float64(paid)/list
-	return job, nil
+	rows, err := job.Trace.Rows(job.InstanceType)
+	if err != nil {
+		return 0, usage("%w", err)
+	}
+	if slices.ContainsFunc(rows, func(r trace.Row) bool { return r.Price != 0 }) {
+		return 0, usage("--spot-price %s: %s has prices of its own", price, job.Trace.Name)
+	}
+	return 1 - float64(paid)/float64(job.OnDemand.Nanos), nil
 }
 
 // priced is the catalogue's line of an instance type; with a price of its own a type need not be in the catalogue.

@@ -40,13 +40,15 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 		c.loop.Enqueue(scheduleName)
 		return 0, c.removeAgents(ctx, name, job)
 	}
+	if job.Status.Open() != nil { // whatever fails below, its room is taken
+		c.view.hold(job)
+	}
 	// 2. A managed spot job whose time is over is to stop.
 	if c.expired(job) && !job.Status.Ending() {
 		return 0, c.expire(ctx, name)
 	}
 	// 3. An open attempt has an agent: see that it was started, is told to stop, and still lives.
 	if job.Status.Open() != nil {
-		c.view.hold(job)
 		again, err := c.tend(ctx, job)
 		return c.soonest(job, again), err
 	}
@@ -153,6 +155,8 @@ func (c *Controller) schedule(ctx context.Context) error {
 	// 3. Launch.
 	for _, name := range plan.Start {
 		if err := c.launch(ctx, name, purchases[name], machine); err != nil {
+			c.view.doubt(name, machine)
+			c.loop.Enqueue(name)
 			return fmt.Errorf("launch %s: %w", name, err)
 		}
 	}

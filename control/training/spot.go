@@ -21,14 +21,19 @@ const (
 	// The bounds of the time between two decisions for a job, which is otherwise a four-hundredth of its deadline.
 	shortestTick = time.Second
 	longestTick  = 10 * time.Minute
-	// sameRatio is how far the price may move before a job's policy is worked out again.
-	sameRatio = 1.05
+	// A policy takes up to a tenth of a second to work out, and hardly depends on the price: it is made again for one that has
+	// moved by more than sameRatio, and not more often than every so many ticks. A start that takes longer is a matter of the
+	// deadline and counts at once, in steps.
+	sameRatio     = 1.1
+	ticksOfAPrice = 10
+	startStep     = 15 * time.Second
 )
 
 // brain is a job's policy, and what it was made for.
 type brain struct {
 	job    spot.Job
 	policy spot.Policy
+	priced time.Time // when its price was taken
 }
 
 // waitForSpot puts a managed spot job that waits into the line where it belongs now, or into none, and tells when to ask again.
@@ -160,23 +165,26 @@ func (c *Controller) brainOf(job *platform.TrainingJob, pool *pool) (*brain, err
 	if spot, full := pool.offer.Rate.Nanos, job.Status.Rate.Nanos; spot > 0 && full > 0 {
 		j.PriceRatio = float64(full) / float64(spot)
 	}
-	b := c.brains[name]
-	if b != nil && math.Abs(math.Log(j.PriceRatio/b.job.PriceRatio)) < math.Log(sameRatio) {
-		j.PriceRatio = b.job.PriceRatio
-	}
-	if b != nil && b.job == j {
-		return b, nil
+	b, priced := c.brains[name], c.Clock.Now()
+	if b != nil {
+		young := priced.Sub(b.priced) < ticksOfAPrice*j.Tick
+		if young || math.Abs(math.Log(j.PriceRatio/b.job.PriceRatio)) < math.Log(sameRatio) {
+			j.PriceRatio, priced = b.job.PriceRatio, b.priced
+		}
+		if b.job == j {
+			return b, nil
+		}
 	}
 	policy, err := spot.New(c.Policy, j, pool.history)
 	if err != nil {
 		return nil, err
 	}
-	b = &brain{j, policy}
+	b = &brain{j, policy, priced}
 	c.brains[name] = b
 	return b, nil
 }
 
-// measuredStart is the longest that the job's attempts took from launch to the user's code.
+// measuredStart is the longest that the job's attempts took from launch to the user's code, rounded up.
 func (c *Controller) measuredStart(st *platform.TrainingStatus) time.Duration {
 	var longest time.Duration
 	for i := range st.Attempts {
@@ -187,5 +195,5 @@ func (c *Controller) measuredStart(st *platform.TrainingStatus) time.Duration {
 	if longest == 0 {
 		return c.StartUp.Duration()
 	}
-	return longest
+	return (longest + startStep - 1) / startStep * startStep
 }

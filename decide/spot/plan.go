@@ -20,14 +20,9 @@ const (
 	never  = math.MaxFloat32 / 4
 )
 
-// scales are the pools that a plan is made for: in how often spot goes, and in how often it comes, each against the prior.
-var scales = [...]float64{0.3, 1, 3}
-
-const pools = len(scales) * len(scales)
-
-// A plan holds what a job will still cost from each position on, in prices of one step on spot, if it goes on as cheaply as
-// it can without ever putting the deadline at risk: a Markov decision process, solved backwards in time, once for each pool
-// of a grid of pools. A position is
+// A plan holds what a job will still cost in one certain pool from each position on, in prices of one step on spot, if it
+// goes on as cheaply as it can without ever putting the deadline at risk: a Markov decision process, solved backwards in
+// time. A position is
 //
 //	(steps until the deadline, slack, the pool's state, where the job is)
 //
@@ -37,11 +32,12 @@ const pools = len(scales) * len(scales)
 type plan struct {
 	step   time.Duration
 	steps  int
+	work   float64   // of the job, in steps
 	levels []float64 // of slack, in steps, from 0 up
 	ratio  float32
 	change float64 // of a changeover, in steps
 	risk   float64 // Job.AtRisk, in steps
-	chains [pools][states]moves
+	chain  [states]moves
 	wait   []shift // from each level, a step of slack less
 	start  []shift // from each level, a changeover less
 
@@ -53,7 +49,7 @@ type plan struct {
 	at      int
 }
 
-// A layer is the mean cost after a step, for a number of steps that will then be left: for each pool, home, state and level.
+// A layer is the mean cost after a step, for a number of steps that will then be left: for each home, state and level.
 type layer []float32
 
 // shift reads between two levels: (1 − part)·[from] + part·[from + 1]. A level that lies below all has ok false.
@@ -69,25 +65,23 @@ type moves struct {
 	changeTo, olderTo, stayTo int
 }
 
-// newPlan lays out the plan of a job and solves it. There is none when no slack is left to plan with.
-func newPlan(job Job, prior Prior) *plan {
-	slack := min(job.Deadline-job.Work, max(leastPlanned, timesWork*job.Work))
-	if slack <= 0 {
-		return nil
-	}
+// plannedSlack is how much slack a job is planned with; without any there is no plan to make.
+func plannedSlack(job Job) time.Duration {
+	return min(job.Deadline-job.Work, max(leastPlanned, timesWork*job.Work))
+}
+
+// newPlan solves the plan of a job that has slack, in a pool of these hazards.
+func newPlan(job Job, fall, rise Hazards) *plan {
+	slack := plannedSlack(job)
 	horizon := job.Work + slack
 	step := max(job.Tick, (horizon+mostSteps-1)/mostSteps)
 	p := &plan{
-		step: step, steps: int(horizon/step) + 1, ratio: float32(job.PriceRatio),
+		step: step, steps: int(horizon/step) + 1, work: float64(job.Work) / float64(step), ratio: float32(job.PriceRatio),
 		change: float64(job.Changeover) / float64(step), risk: float64(job.AtRisk) / float64(step),
 	}
 	p.levels = levels(float64(slack)/float64(step), p.change)
 	p.wait, p.start = p.shifts(1), p.shifts(p.change)
-	for i, fall := range scales {
-		for j, rise := range scales {
-			p.chains[i*len(scales)+j] = chain(prior, step, fall, rise)
-		}
-	}
+	p.chain = chain(step, fall, rise)
 	p.stride = max(int(math.Sqrt(float64(p.steps))), 1)
 	p.solve()
 	return p
@@ -144,8 +138,8 @@ func b2f(b bool) float32 {
 	return 0
 }
 
-// chain is how a pool with such scales goes on, step by step.
-func chain(prior Prior, step time.Duration, fall, rise float64) [states]moves {
+// chain is how a pool of these hazards goes on, step by step.
+func chain(step time.Duration, fall, rise Hazards) [states]moves {
 	var all [states]moves
 	hours := step.Hours()
 	for i := range classes {
@@ -161,9 +155,9 @@ func chain(prior Prior, step time.Duration, fall, rise float64) [states]moves {
 		}
 		young := class(0)
 		for up := range 2 {
-			rate := prior.Rise[i] * rise
+			rate := rise[i]
 			if up == 1 {
-				rate = prior.Fall[i] * fall
+				rate = fall[i]
 			}
 			same := math.Exp(-rate * hours)
 			all[up*classes+i] = moves{
@@ -176,12 +170,31 @@ func chain(prior Prior, step time.Duration, fall, rise float64) [states]moves {
 	return all
 }
 
-// index of the first level of a pool, a home and a state in a layer.
-func (p *plan) index(pool, home, state int) int {
-	return ((pool*homes+home)*states + state) * len(p.levels)
+// row is the part of a layer for a home and a state, by level.
+func (p *plan) row(l layer, home Choice, state int) []float32 {
+	n := len(p.levels)
+	return l[(int(home)*states+state)*n:][:n]
 }
 
-func (p *plan) empty() layer { return make(layer, p.index(pools, 0, 0)) }
+func (p *plan) empty() layer { return make(layer, homes*states*len(p.levels)) }
+
+// costs of each choice at a view of the job, in a state of the pool.
+func (p *plan) costs(job Job, v View, state int) [homes]float64 {
+	// Slack beyond what is planned with changes nothing.
+	step := float64(p.step)
+	work := float64(job.remaining(v)+v.Overhead) / step
+	slack := min(float64(job.Deadline-v.Elapsed)/step-work, p.levels[len(p.levels)-1])
+	after := p.layer(int(math.Round(work+slack)) - 1)
+	costs := [homes]float64{Wait: 0, Spot: 1, OnDemand: float64(p.ratio)}
+	for c := range Choice(homes) {
+		left := slack - 1 + float64(v.Overhead)/step
+		if c != Wait {
+			left -= float64(job.overhead(v, c))/step - 1
+		}
+		costs[c] += float64(p.between(max(left, 0)).read(p.row(after, c, state)))
+	}
+	return costs
+}
 
 // layer is the one for so many steps left.
 func (p *plan) layer(left int) layer {
@@ -226,31 +239,38 @@ func (p *plan) fill(first int) {
 // back goes one step back in time: from the layer after the step, the value of each position with left steps to go, and
 // from that the layer before it.
 func (p *plan) back(left int, after, value, before layer) {
-	done := 0 // levels from this one on have no work left
-	for done < len(p.levels) && float64(left)-p.levels[done] > 1e-6 {
-		done++
-	}
-	n := len(p.levels)
-	for pool := range pools {
-		for state := range states {
-			var rows, values [homes][]float32
-			for home := range homes {
-				at := p.index(pool, home, state)
-				rows[home], values[home] = after[at:at+n], value[at:at+n]
-				clear(values[home][done:])
-			}
-			p.choose(left, done, state >= classes, rows, values)
+	first, done := p.band(left)
+	for state := range states {
+		var rows, values [homes][]float32
+		for home := range Choice(homes) {
+			rows[home], values[home] = p.row(after, home, state), p.row(value, home, state)
+			clear(values[home][done:])
 		}
-		for state := range states {
-			p.expect(pool, state, value, before)
+		p.choose(left, first, done, state >= classes, rows, values)
+	}
+	for state := range states {
+		for home := range Choice(homes) {
+			p.expect(home, state, value, before)
 		}
 	}
 }
 
+// band is the range of levels at which positions with so many steps to go have work left, and no more than the job ever
+// has; with a margin, as what is read may lie between two levels.
+func (p *plan) band(left int) (first, done int) {
+	for done < len(p.levels) && float64(left)-p.levels[done] > 1e-6 {
+		if float64(left)-p.levels[done] > p.work+2*p.change+2 {
+			first = done
+		}
+		done++
+	}
+	return min(first, max(done-1, 0)), done
+}
+
 // choose takes, at each level that has work left, the cheapest of what may be chosen.
-func (p *plan) choose(left, done int, up bool, after, value [homes][]float32) {
+func (p *plan) choose(left, first, done int, up bool, after, value [homes][]float32) {
 	const rounding = 1e-6
-	for i := range done {
+	for i := first; i < done; i++ {
 		s := p.levels[i]
 		wait, demandNew, spotNew, spotOn := float32(never), float32(never), float32(never), float32(never)
 		if s-1 >= p.change-rounding {
@@ -275,23 +295,27 @@ func (p *plan) choose(left, done int, up bool, after, value [homes][]float32) {
 		value[Spot][i] = min(anew, spotOn)
 		value[OnDemand][i] = min(wait, demandOn, spotNew)
 	}
+	for home := range homes {
+		for i := range first { // never read but between levels, and never by a job
+			value[home][i] = value[home][first]
+		}
+	}
 }
 
 // expect is the mean, over how the pool goes on, of the value at the next decision. A job on spot that goes is nowhere.
-func (p *plan) expect(pool, state int, value, before layer) {
-	m, n := &p.chains[pool][state], len(p.levels)
-	for home := range homes {
-		row := func(to int) []float32 {
-			if home == int(Spot) && to < classes {
-				return value[p.index(pool, int(Wait), to):][:n]
-			}
-			return value[p.index(pool, home, to):][:n]
+func (p *plan) expect(home Choice, state int, value, before layer) {
+	m := &p.chain[state]
+	next := func(to int) []float32 {
+		if home == Spot && to < classes {
+			return p.row(value, Wait, to)
 		}
-		changed, older, same := row(m.changeTo), row(m.olderTo), row(m.stayTo)
-		out := before[p.index(pool, home, state):][:n]
-		for i := range out {
-			out[i] = m.change*changed[i] + m.older*older[i] + m.stay*same[i]
-		}
+		return p.row(value, home, to)
+	}
+	changed, older, same := next(m.changeTo), next(m.olderTo), next(m.stayTo)
+	out := p.row(before, home, state)
+	changed, older, same = changed[:len(out)], older[:len(out)], same[:len(out)]
+	for i := range out {
+		out[i] = m.change*changed[i] + m.older*older[i] + m.stay*same[i]
 	}
 }
 

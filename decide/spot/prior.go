@@ -42,6 +42,14 @@ func class(age time.Duration) int {
 	return classes - 1
 }
 
+// times scales all hazards.
+func (h Hazards) times(scale float64) Hazards {
+	for i := range h {
+		h[i] *= scale
+	}
+	return h
+}
+
 // expected is the number of changes to expect between two ages, if a change did not begin a new age.
 func (h Hazards) expected(from, to time.Duration) float64 {
 	sum := 0.0

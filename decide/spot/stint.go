@@ -2,16 +2,26 @@ package spot
 
 import "math"
 
+// scales are the pools that plans are made for: how often spot goes, and how often it comes, each against the prior.
+var scales = [...]float64{0.3, 1, 3}
+
+// unlikely pools are not asked: that spares most plans, and no score is the worse for it.
+const unlikely = 0.02
+
 // stint is Stint's own policy: it takes, of the choices that leave the deadline reachable in the worst case, the one whose
 // cost to the end is least in the mean over the pools that this one may be, given its history.
 type stint struct {
-	job  Job
-	past *History
-	plan *plan
+	job   Job
+	past  *History
+	plans [len(scales)][len(scales)]*plan // by scale of fall and of rise; nil until that pool is likely
 }
 
 func newStint(job Job, past *History) *stint {
-	return &stint{job: job, past: past, plan: newPlan(job, past.prior())}
+	p := &stint{job: job, past: past}
+	if plannedSlack(job) > 0 {
+		p.costs(View{}) // solves what the first decision asks
+	}
+	return p
 }
 
 // Decide never answers a choice that could cost the deadline while another one could not.
@@ -20,7 +30,7 @@ func (p *stint) Decide(v View) Choice {
 		return v.Running // there is nothing left to do or to save
 	}
 	var costs [homes]float64
-	if p.plan != nil {
+	if plannedSlack(p.job) > 0 {
 		costs = p.costs(v)
 	}
 	best, least := OnDemand, math.Inf(1)
@@ -38,16 +48,8 @@ func (p *stint) Decide(v View) Choice {
 	return best
 }
 
-// costs are what is to be paid from now on after each choice.
+// costs are what is to be paid from now on after each choice, but for what is common to all.
 func (p *stint) costs(v View) [homes]float64 {
-	// 1. Where the job is in its plan. Slack beyond what is planned with changes nothing.
-	plan := p.plan
-	step := float64(plan.step)
-	work := float64(p.job.remaining(v)+v.Overhead) / step
-	slack := min(float64(p.job.Deadline-v.Elapsed)/step-work, plan.levels[len(plan.levels)-1])
-	after := plan.layer(int(math.Round(work+slack)) - 1)
-
-	// 2. How likely each pool is.
 	var falls, rises [len(scales)]float64
 	prior := p.past.prior()
 	p.past.Fall.weigh(prior.FallAlike, scales[:], falls[:])
@@ -56,22 +58,17 @@ func (p *stint) costs(v View) [homes]float64 {
 	if v.canSpot() {
 		state += classes
 	}
-
-	// 3. What each choice costs, in the mean.
-	var at [homes]shift
-	costs := [homes]float64{Wait: 0, Spot: 1, OnDemand: float64(plan.ratio)}
-	for c := range Choice(homes) {
-		left := slack - 1 + float64(v.Overhead)/step
-		if c != Wait {
-			left -= float64(p.job.overhead(v, c))/step - 1
-		}
-		at[c] = plan.between(max(left, 0))
-	}
+	var costs [homes]float64
 	for i, fall := range falls {
 		for j, rise := range rises {
-			for c := range Choice(homes) {
-				row := after[plan.index(i*len(scales)+j, int(c), state):][:len(plan.levels)]
-				costs[c] += fall * rise * float64(at[c].read(row))
+			if fall*rise < unlikely {
+				continue
+			}
+			if p.plans[i][j] == nil {
+				p.plans[i][j] = newPlan(p.job, prior.Fall.times(scales[i]), prior.Rise.times(scales[j]))
+			}
+			for c, cost := range p.plans[i][j].costs(p.job, v, state) {
+				costs[c] += fall * rise * cost
 			}
 		}
 	}

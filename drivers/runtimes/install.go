@@ -24,7 +24,7 @@ var pythons = []string{"/usr/bin/python3", "python3"}
 // Install makes the environment of a built-in runtime, saying to out what it does. An interrupted installation is not seen
 // as installed and is made anew; one that is whole is left alone.
 func (t *Table) Install(ctx context.Context, name string, out io.Writer) error {
-	line, err := t.builtIn(name)
+	line, err := t.named(name)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,8 @@ func writePrograms(line Line, dir string) error {
 	return nil
 }
 
-func (t *Table) builtIn(name string) (Line, error) {
+// named finds the line of a name, a user's before a built-in one.
+func (t *Table) named(name string) (Line, error) {
 	lines, err := t.List()
 	if err != nil {
 		return Line{}, err

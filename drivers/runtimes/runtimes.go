@@ -43,6 +43,7 @@ type Line struct {
 	// Programs are commands by their modules. The system's own, such as torchrun, would start the system's Python and not
 	// see what the runtime and the job have installed.
 	Programs map[string]string `json:"programs,omitempty"`
+	Own      bool              `json:"-"` // a user's, not built in
 }
 
 // Table is the runtimes of one folder. It reads the folder at every call, so that a change is seen without a restart.
@@ -132,11 +133,7 @@ func (t *Table) Add(l Line) error {
 			kept = append(kept, o)
 		}
 	}
-	doc, err := json.MarshalIndent(kept, "", "  ")
-	if err != nil {
-		return err
-	}
-	return replaceFile(t.file(), append(doc, '\n'))
+	return t.write(kept)
 }
 
 func (t *Table) file() string              { return filepath.Join(t.dir, "runtimes.json") }
@@ -153,6 +150,9 @@ func (t *Table) own() ([]Line, error) {
 	var lines []Line
 	if err := json.Unmarshal(doc, &lines); err != nil {
 		return nil, platform.Errorf(platform.Invalid, t.file(), "%s is not a list of runtimes: %w", t.file(), err)
+	}
+	for i := range lines {
+		lines[i].Own = true
 	}
 	return lines, nil
 }

@@ -39,7 +39,7 @@ func TestBuiltInLinesAreWhole(t *testing.T) {
 // markInstalled makes a built-in runtime look like one whose installation was finished.
 func markInstalled(t *testing.T, table *Table, name string) {
 	t.Helper()
-	l, err := table.builtIn(name)
+	l, err := table.named(name)
 	if err != nil {
 		t.Fatal(err)
 	}

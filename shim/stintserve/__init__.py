@@ -9,6 +9,7 @@ worker    a worker process: loads the model, answers the requests of its connect
 batching  the same for a model that takes several requests at once
 handler   the user's functions, and what stands in for those that are not given
 frameworks, codecs   the defaults of each framework, and the formats of bodies
+toolkit   what inference scripts import from the public toolkit
 wire      HTTP/1.1
 channel   what master and worker tell each other
 

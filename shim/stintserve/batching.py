@@ -37,7 +37,7 @@ class BatchLoop(Loop):
                 self._queue.append((connection, request))
                 self._changed.notify()
         if full:
-            told = wire.problem(503, "%d requests wait for the model already" % self.handler.batch_queue, headers={"Retry-After": "1"})
+            told = wire.problem(503, "%d requests wait for the model already" % self.handler.batch_queue, headers=wire.UNPROCESSED)
             self.reply(connection, request, told)
             return
         # Until it is answered nothing more is read of this connection.

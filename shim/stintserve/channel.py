@@ -43,7 +43,8 @@ def send(end, kind, numbers=(), text="", descriptor=None):
 
 def receive(end):
     """One message: (kind, numbers or text, descriptor or None). Kind is b"" when the other side is gone."""
-    data, rights, _, _ = end.recvmsg(LONGEST, socket.CMSG_SPACE(_INTEGER.size))
+    # A program that the user's code starts must not inherit a client's connection.
+    data, rights, _, _ = end.recvmsg(LONGEST, socket.CMSG_SPACE(_INTEGER.size), socket.MSG_CMSG_CLOEXEC)
     descriptor = None
     for level, kind, payload in rights:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:

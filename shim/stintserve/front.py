@@ -130,7 +130,7 @@ class Front:
             self.clients[sock.fileno()] = client
             self._poll.register(sock.fileno(), ARMED)
             if len(self.clients) > self._settings.max_connections:
-                self.finish(client, wire.problem(503, "too many connections", keep_alive=False, headers={"Retry-After": "1"}))
+                self.finish(client, wire.problem(503, "too many connections", keep_alive=False, headers=wire.UNPROCESSED))
 
     def _arm(self, client, where=IDLE):
         client.where = where
@@ -272,7 +272,7 @@ class Front:
         if executor is not None and self._give(client, executor):
             return
         if len(group.waiting) >= self._settings.max_waiting:
-            self.finish(client, wire.problem(503, BUSY_MESSAGE, keep_alive=False, headers={"Retry-After": "1"}))
+            self.finish(client, wire.problem(503, BUSY_MESSAGE, keep_alive=False, headers=wire.UNPROCESSED))
             return
         client.where = WAITING
         group.waiting.append(client)
@@ -305,7 +305,7 @@ class Front:
     def refuse_waiting(self, group, status, message):
         """Tell those who wait that there will be no worker."""
         while group.waiting:
-            self.finish(group.waiting.popleft(), wire.problem(status, message, keep_alive=False, headers={"Retry-After": "1"}))
+            self.finish(group.waiting.popleft(), wire.problem(status, message, keep_alive=False, headers=wire.UNPROCESSED))
 
     def hear(self, executor):
         """Read what a worker has said of connections; gives the other messages, as (kind, text)."""
@@ -378,7 +378,7 @@ class Front:
                 self.finish(client, wire.problem(status, message, keep_alive=False))
             elif state == channel.HELD:
                 told = "the worker that had read this request died before it began; try again"
-                self.finish(client, wire.problem(503, told, keep_alive=False, headers={"Retry-After": "1"}))
+                self.finish(client, wire.problem(503, told, keep_alive=False, headers=wire.UNPROCESSED))
             else:
                 self.drop(client)
         executor.clients.clear()

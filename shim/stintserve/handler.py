@@ -11,7 +11,7 @@ import inspect
 import os
 import sys
 
-from . import codecs, frameworks
+from . import codecs, frameworks, toolkit
 from .wire import Refused
 
 LONGEST_REASON = 900  # of the 1,024 characters that a failure's reason may have
@@ -288,6 +288,7 @@ def _import(code_dir, program):
     if not os.path.isfile(program):
         held = ", ".join(sorted(os.listdir(code_dir))) if os.path.isdir(code_dir) else "nothing"
         raise LoadError("the program %s does not exist; %s holds %s" % (program, code_dir, held or "nothing"))
+    toolkit.offer()
     for folder in (code_dir, os.path.dirname(program)):
         if folder not in sys.path:
             sys.path.insert(0, folder)

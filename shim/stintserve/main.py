@@ -34,6 +34,7 @@ def main(arguments):
     except SettingsError as error:
         report(root, str(error))
         return 1
+    os.environ.setdefault("SM_MODEL_DIR", settings.model_dir)
     code = _require(settings, arguments)
     if code:
         return code

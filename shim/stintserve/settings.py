@@ -62,8 +62,13 @@ class Settings:
         """Where the user's program of a model is."""
         submitted = self.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
         own = os.path.join(model_dir, "code")
-        if self.multi_model or not submitted or "://" in submitted and not submitted.startswith("file://"):
-            return own  # an archive somewhere else has been unpacked here
+        if self.multi_model or not submitted:
+            return own
+        if "://" in submitted and not submitted.startswith("file://"):
+            # An archive somewhere else: whoever started the server has unpacked it beside
+            # the model, as before a training, or into it.
+            unpacked = os.path.join(self.root, "code")
+            return unpacked if os.path.isdir(unpacked) else own
         if submitted.startswith("file://"):
             submitted = submitted[len("file://") :]
         if submitted == DEFAULT_ROOT or submitted.startswith(DEFAULT_ROOT + "/"):

@@ -15,6 +15,10 @@ PHRASES = {
     503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported", 507: "Insufficient Storage",
 }  # fmt: skip
 
+# Headers of an answer that was given instead of a handler's, for a request that none has
+# seen: whoever stands before this server may send it again, here or elsewhere.
+UNPROCESSED = {"Retry-After": "1", "X-Stint-Unprocessed": "1"}
+
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 

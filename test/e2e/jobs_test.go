@@ -213,6 +213,7 @@ type bill struct {
 		Attempt    int
 		Start, End float64
 		Seconds    int64
+		HourlyRate struct{ Amount string }
 	}
 	Seconds, BillableSeconds int64
 	Running                  bool

@@ -75,11 +75,12 @@ type Claim struct {
 
 // Claimed reports whether a request's URL is presigned with this version, well or badly.
 func Claimed(rawQuery string) bool {
-	if !strings.Contains(rawQuery, "=") {
-		return false
+	for _, name := range []string{accessKeyParameter, expiresParameter, signatureParameter} {
+		if strings.HasPrefix(rawQuery, name+"=") || strings.Contains(rawQuery, "&"+name+"=") {
+			return true
+		}
 	}
-	query, _ := url.ParseQuery(rawQuery) // what is broken is told by Read
-	return query.Has(accessKeyParameter) || query.Has(expiresParameter) || query.Has(signatureParameter)
+	return false
 }
 
 // Read reads the claim of a presigned request, and turns the request into the one it stands for: without the signature, and

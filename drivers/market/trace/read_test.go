@@ -246,14 +246,20 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for of, rows := range trace.rows {
-			if len(rows) == 0 || rows[0].From != 0 {
-				t.Fatalf("%q: %v", of, rows)
-			}
-			for i, r := range rows {
-				if i > 0 && r.From <= rows[i-1].From || r.Price < 0 || r.From > trace.Length && r.From > 0 {
-					t.Fatalf("%q, row %d: %+v, %v long", of, i, r, trace.Length)
-				}
-			}
+			checkRows(t, trace, of, rows)
 		}
 	})
+}
+
+// checkRows holds what is true of the rows of any trace.
+func checkRows(t *testing.T, trace *Trace, of platform.InstanceType, rows []Row) {
+	t.Helper()
+	if len(rows) == 0 || rows[0].From != 0 {
+		t.Fatalf("%q: %v", of, rows)
+	}
+	for i, r := range rows {
+		if i > 0 && r.From <= rows[i-1].From || r.Price < 0 || r.From > trace.Length && r.From > 0 {
+			t.Fatalf("%q, row %d: %+v, %v long", of, i, r, trace.Length)
+		}
+	}
 }

@@ -124,26 +124,29 @@ func (t *table) readHead() error {
 	return nil
 }
 
+// parse reads one cell.
+func (r *Row) parse(column, cell string, of *platform.InstanceType) (err error) {
+	switch column {
+	case columnSeconds:
+		r.From, err = parseSeconds(cell)
+	case columnAvailable:
+		r.Available, err = parseAvailable(cell)
+	case columnPrice:
+		r.Price, err = parsePrice(cell)
+	case columnType:
+		if *of = platform.InstanceType(cell); cell == "" {
+			err = errors.New("empty; name the instance type, or leave the column out of a trace that holds for any")
+		}
+	}
+	return err
+}
+
 // readRow takes one row into those of its type.
 func (t *table) readRow(cells []string) error {
 	var row Row
 	var of platform.InstanceType
 	for i, name := range t.head {
-		cell := strings.TrimSpace(cells[i])
-		var err error
-		switch name {
-		case columnSeconds:
-			row.From, err = parseSeconds(cell)
-		case columnAvailable:
-			row.Available, err = parseAvailable(cell)
-		case columnPrice:
-			row.Price, err = parsePrice(cell)
-		case columnType:
-			if of = platform.InstanceType(cell); of == "" {
-				err = errors.New("empty; name the instance type, or leave the column out of a trace that holds for any")
-			}
-		}
-		if err != nil {
+		if err := row.parse(name, strings.TrimSpace(cells[i]), &of); err != nil {
 			return t.wrongCell(name, "%v", err)
 		}
 	}

@@ -13,7 +13,7 @@ const fieldsOfWindow = 4
 
 // parseWindows finds the window that is asked for; of a file with one window it need not be named.
 func parseWindows(text []byte, src source) (*Trace, error) {
-	var found *Trace
+	var found *Trace // or any window, as long as none is picked
 	var names []string
 	number := 0
 	for line := range bytes.Lines(text) {
@@ -39,14 +39,19 @@ func parseWindows(text []byte, src source) (*Trace, error) {
 			return nil, err
 		}
 	}
+	return found, pickedOne(found, names, src)
+}
+
+// pickedOne complains when the file has not the window that is asked for, or too many to know which is meant.
+func pickedOne(found *Trace, names []string, src source) error {
 	switch {
 	case found == nil:
-		return nil, platform.Errorf(platform.Invalid, src.name(), "%s has no window %s; it has %s", src.file, src.window, some(names))
+		return platform.Errorf(platform.Invalid, src.name(), "%s has no window %s; it has %s", src.file, src.window, some(names))
 	case len(names) > 1 && src.window == "":
-		return nil, platform.Errorf(platform.Invalid, src.name(), "%s holds %d windows; pick one, as in %s#%s (it has %s)",
+		return platform.Errorf(platform.Invalid, src.name(), "%s holds %d windows; pick one, as in %s#%s (it has %s)",
 			src.file, len(names), src.file, names[0], some(names))
 	}
-	return found, nil
+	return nil
 }
 
 // some names the first few.

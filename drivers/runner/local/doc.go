@@ -35,5 +35,8 @@
 // it lies, even below a private or closed folder: a server whose data or whose Python environments lie in /tmp or under
 // root's home works. The user's code runs as a user id that no other running job has, without any capability.
 //
+// An agent that comes after another (AgentSpec.Previous) reads what that one left, as long as it is not removed: by paths that
+// only the agent's own process can use, so its job does not.
+//
 // Limits: one machine, one server for each Dir (it is locked), a local file system for Dir. The network is the machine's.
 package local

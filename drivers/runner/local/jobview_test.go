@@ -206,3 +206,28 @@ func TestWithoutRootInside(t *testing.T) {
 	waitEnd(t, r, "deaf")
 	must(t, r.Remove(context.Background(), "job"))
 }
+
+// What earlier attempts left on the machine is for the agent to read, and not for its job.
+func TestPreviousAgentsAreForTheAgentAlone(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := open(t, config(dir))
+	run(t, r, dir, "a", "echo first > /opt/ml/left")
+	text, end := runAfter(t, r, dir, "b", "a", "echo second > /opt/ml/left; cat "+dir+"/a/ml/left 2>/dev/null || echo unseen")
+	if got := fmt.Sprint(end["left"]); got != "[first\n]" || text != "unseen" {
+		t.Errorf("the agent read %q, the job saw %q", got, text)
+	}
+	must(t, r.Close())
+	r = open(t, config(dir)) // also when another server starts it
+	if _, end = runAfter(t, r, dir, "c", "b", "echo third > /opt/ml/left"); fmt.Sprint(end["left"]) != "[second\n first\n]" {
+		t.Errorf("two attempts left %q", end["left"])
+	}
+	must(t, r.Remove(context.Background(), "b"))
+	if _, end = runAfter(t, r, dir, "d", "b", "true"); end["left"] != nil {
+		t.Errorf("a removed agent left %q", end["left"])
+	}
+	must(t, r.Start(context.Background(), runnertest.Spec("alive", runnertest.UntilStopped)))
+	if _, end = runAfter(t, r, dir, "e", "alive", "true"); end["left"] != nil {
+		t.Errorf("a running agent left %q", end["left"])
+	}
+}

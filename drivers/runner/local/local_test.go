@@ -99,7 +99,15 @@ func script(b *local.Bootstrap, text string) error {
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(out).Encode(map[string]any{"exit": state.ExitCode(), "memory": b.Memory(), "notes": append(b.Notes, notes...), "uid": b.UID})
+	var left []string // what earlier agents left, as this one reads it
+	for _, r := range b.Previous {
+		text, err := os.ReadFile(filepath.Join(r.Root, "left"))
+		if err != nil || time.Since(r.Ended) > time.Hour {
+			return fmt.Errorf("%+v: %w", r, err)
+		}
+		left = append(left, string(text))
+	}
+	return json.NewEncoder(out).Encode(map[string]any{"exit": state.ExitCode(), "memory": b.Memory(), "notes": append(b.Notes, notes...), "uid": b.UID, "left": left})
 }
 
 // serverMain starts agents by their ids, and waits to be killed.
@@ -136,7 +144,15 @@ func open(t *testing.T, cfg local.Config) *local.Runner {
 // run runs a script as a job and gives what it printed, and what is known about its end.
 func run(t *testing.T, r *local.Runner, dir, id, text string) (printed string, end map[string]any) {
 	t.Helper()
-	must(t, r.Start(context.Background(), runnertest.Spec(platform.AgentID(id), "sh:"+text)))
+	return runAfter(t, r, dir, id, "", text)
+}
+
+// runAfter runs a job that comes after another.
+func runAfter(t *testing.T, r *local.Runner, dir, id, previous, text string) (printed string, end map[string]any) {
+	t.Helper()
+	spec := runnertest.Spec(platform.AgentID(id), "sh:"+text)
+	spec.Previous = platform.AgentID(previous)
+	must(t, r.Start(context.Background(), spec))
 	waitEnd(t, r, id)
 	out, err := os.ReadFile(filepath.Join(dir, id, "ml", "out"))
 	if err != nil {

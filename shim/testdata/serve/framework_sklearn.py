@@ -69,3 +69,14 @@ class Sklearn(Case):
         s = self.serve("x = 1\n", framework="sklearn", wait=False)
         self.assertEqual(s.wait(), 1)
         self.assertIn("scikit-learn has no default for model_fn", s.failure())
+
+    def test_the_public_toolkits_decoder(self):
+        code = """
+            from sagemaker_inference import decoder
+            def model_fn(d): return 1
+            def input_fn(body, content_type): return decoder.decode(body, content_type)
+            def predict_fn(data, model): return list(data.shape)
+        """
+        s = self.serve(code, framework="sklearn")
+        for content_type, body, shape in (("text/csv", "1,2,3", [3]), ("text/csv", "1,2\n3,4", [2, 2]), ("application/json", "[[1, 2, 3]]", [1, 3])):
+            self.assertEqual(json.loads(s.ask(body, content_type)[2]), shape)

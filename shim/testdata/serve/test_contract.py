@@ -153,6 +153,32 @@ class Functions(Case):
         )
         self.assertEqual(s.ask()[2], b"minetooserve_it")
 
+    def test_a_program_in_an_archive_elsewhere_has_been_unpacked_beside_the_model(self):
+        s = self.serve(
+            environ={"SAGEMAKER_PROGRAM": "train.py", "SAGEMAKER_SUBMIT_DIRECTORY": "s3://bucket/job/source/sourcedir.tar.gz"},
+            files={"code/train.py": "import os\ndef model_fn(d): return d == os.environ['SM_MODEL_DIR']\ndef predict_fn(data, model): return model\n"},
+        )
+        self.assertEqual(s.ask(b"1")[2], b"true")
+
+    def test_the_public_toolkit_can_be_imported(self):
+        s = self.serve(
+            """
+            from sagemaker_inference import content_types, decoder, encoder, errors
+            import sagemaker_inference.decoder
+            def model_fn(d): return 1
+            def input_fn(body, content_type):
+                if content_type == content_types.NPY: return decoder.decode(body, "image/png")
+                if content_type != content_types.JSON: raise errors.UnsupportedFormatError(content_type)
+                return body
+            def predict_fn(data, model): return [data]
+            def output_fn(prediction, accept): return encoder.encode(prediction, accept), accept
+            """
+        )
+        self.assertEqual(s.ask(b"1", "application/json", "text/csv")[2], b"1\n")
+        for content_type, named in (("text/csv", "text/csv"), ("application/x-npy", "image/png")):
+            status, _, body = s.ask(b"1", content_type)
+            self.assertEqual((status, error_of(body)), (415, "Content type %s is not supported by this framework." % named))
+
     def test_what_batch_transform_asks_first(self):
         s = self.serve(ECHO, environ={"SAGEMAKER_MODEL_SERVER_WORKERS": "2", "SAGEMAKER_MAX_PAYLOAD_IN_MB": "6"})
         said = json.loads(s.ask(path="/execution-parameters", method="GET")[2])

@@ -73,7 +73,7 @@ class Crashes(Case):
             os.kill(worker, signal.SIGKILL)
             said = half.makefile("rb").read()
         self.assertTrue(said.startswith(b"HTTP/1.1 503 "), said)
-        self.assertIn(b"Retry-After: 1", said)
+        self.assertIn(b"Retry-After: 1\r\nX-Stint-Unprocessed: 1\r\n", said)
 
     def test_a_new_worker_gets_its_part_of_the_connections(self):
         s = self.serve(OBEYS, environ={"SAGEMAKER_MODEL_SERVER_WORKERS": "2"})
