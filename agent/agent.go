@@ -204,6 +204,7 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 	}
 	// 4. Start the user's command.
 	a.noteRun()
+	defer a.keeper.witness.close()
 	process, err := a.start(work)
 	if err != nil {
 		return a.outcomeOf(life, err)

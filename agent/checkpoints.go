@@ -70,6 +70,7 @@ type keeper struct {
 	folder   string       // as the user's code sees it
 	restored atomic.Int64 // bytes
 	process  atomic.Pointer[process]
+	witness  *witness // of the files that the process writes; nil: none
 
 	mu      sync.Mutex
 	took    []time.Duration // the last syncs

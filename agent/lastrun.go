@@ -18,7 +18,8 @@ type lastRun struct {
 
 const lastRunName = "lastrun.json"
 
-// noteRun writes the beginning of the run down. If it cannot, nothing will be taken over, should this agent be killed.
+// noteRun writes the beginning of the run down, and has a witness of what it writes. Where it cannot, less will be taken over, or
+// nothing, should this agent be killed.
 func (a *agent) noteRun() {
 	if a.keeper.Checkpoints == nil {
 		return
@@ -31,6 +32,9 @@ func (a *agent) noteRun() {
 	}
 	if err == nil {
 		err = writeRun(a.Dir, lastRun{Began: info.ModTime()})
+	}
+	if err == nil {
+		a.keeper.witness, err = newWitness(a.keeper.folder, a.Dir)
 	}
 	if err != nil {
 		a.Log.Warn("the beginning of the run could not be written down", "error", err)

@@ -312,7 +312,7 @@ func TestAgentProcessKilledBeforeItsCheckpointsWereShipped(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t)
 	p.assignment.Checkpoints = &platform.CheckpointPlan{URI: "s3://out/c", Path: "/opt/ml/checkpoints", Epoch: 1}
-	p.start(t, `cd /opt/ml/checkpoints; echo state > draft; sleep 0.02; mv draft whole; echo hal > torn; echo one; sleep 600`)
+	p.start(t, `cd /opt/ml/checkpoints; echo state > draft; mv draft whole; exec 3> torn; echo hal >&3; echo written > here; echo one; exec sleep 600`)
 	p.until(t, "the script to begin", said("one"))
 	if err := p.runner.Kill(context.Background(), "a"); err != nil {
 		t.Fatal(err)
@@ -320,9 +320,51 @@ func TestAgentProcessKilledBeforeItsCheckpointsWereShipped(t *testing.T) {
 	<-p.runner.Ended()
 	p.set(func(c *control) { c.reports = nil })
 	p.assignment.Checkpoints = &platform.CheckpointPlan{URI: "s3://out/c", Path: "/opt/ml/checkpoints", Epoch: 2}
-	p.startAfter(t, "b", "a", `id -u > /opt/ml/model/w; cd /opt/ml/checkpoints; ls; cat whole; echo more >> whole && echo mine`)
+	p.startAfter(t, "b", "a", `id -u > /opt/ml/model/w; cd /opt/ml/checkpoints; ls; cat whole here; echo more >> whole && echo mine`)
 	wantKind(t, p.endedAs(t, "b"), platform.Succeeded)
-	if got, want := p.log(), []string{"whole", "state", "mine"}; !slices.Equal(got, want) {
+	if got, want := p.log(), []string{"here", "whole", "state", "written", "mine"}; !slices.Equal(got, want) {
 		t.Errorf("log is %q, want %q", got, want)
+	}
+}
+
+// However fast a program writes, and whenever its agent is killed: what it had put into its place is there, and nothing torn.
+func TestAgentProcessKilledWhileItsCheckpointsAreWritten(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		script string
+		check  func(lines []string, told int) bool
+	}{
+		"by renaming": {`while :; do i=$((i+1)); echo $i > draft; mv draft state; echo $i; done`, func(lines []string, told int) bool {
+			n := 0
+			_, err := fmt.Sscan(lines[0], &n)
+			return err == nil && len(lines) == 1 && n >= told
+		}},
+		"in their place": {`while :; do i=$((i+1)); { echo begin; sleep 0.003; echo end; } > state; echo $i; done`, func(lines []string, _ int) bool {
+			return slices.Equal(lines, []string{"none"}) || slices.Equal(lines, []string{"begin", "end"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for round := range 3 {
+				p := newPlant(t)
+				p.assignment.Checkpoints = &platform.CheckpointPlan{URI: "s3://out/c", Path: "/opt/ml/checkpoints", Epoch: 1}
+				p.start(t, `cd /opt/ml/checkpoints; i=0; `+c.script)
+				p.until(t, "some steps", said(fmt.Sprint(20+7*round)))
+				if err := p.runner.Kill(context.Background(), "a"); err != nil {
+					t.Fatal(err)
+				}
+				<-p.runner.Ended()
+				told := 0
+				for _, line := range p.log() {
+					_, _ = fmt.Sscan(line, &told)
+				}
+				p.set(func(c *control) { c.reports = nil })
+				p.startAfter(t, "b", "a", `cat /opt/ml/checkpoints/state 2>/dev/null || echo none`)
+				wantKind(t, p.endedAs(t, "b"), platform.Succeeded)
+				if got := p.log(); !c.check(got, told) {
+					t.Errorf("after step %d there is %q", told, got)
+				}
+			}
+		})
 	}
 }

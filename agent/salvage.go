@@ -63,6 +63,7 @@ type salvager struct {
 	after      time.Time // whatever is older is in what was restored, or was meant to be gone
 	settled    time.Time // what was not touched after this is whole
 	open       []uint64  // files that are torn, whatever else speaks for them
+	said       statements
 
 	left  []string // folders and files that may be torn
 	names []string // what is to be taken
@@ -81,6 +82,7 @@ func (s *salvager) begin(r Remains, below string) error {
 	if run.Ended { // all others are whole
 		s.settled, s.open = r.Ended.Add(salvageSettle), run.Open
 	}
+	s.said = readWitness(r.Dir)
 	whole, err := os.OpenRoot(r.Root)
 	if err != nil {
 		return err
@@ -153,7 +155,7 @@ func (s *salvager) judge(name string, entry fs.DirEntry, err error) error {
 	known := err == nil
 	switch {
 	case !s.isNews(info) || known && !info.ModTime().After(there.ModTime()):
-	case s.isWhole(info):
+	case s.isWhole(name, info):
 		s.names = append(s.names, name)
 	case !known:
 		s.left = append(s.left, s.newFolder(name))
@@ -171,12 +173,15 @@ func (s *salvager) isNews(info os.FileInfo) bool {
 
 // isWhole reports whether nobody was writing a file when its writer died. What was changed after its content was, was renamed
 // into its place, which programs do once a file is whole.
-func (s *salvager) isWhole(info os.FileInfo) bool {
+func (s *salvager) isWhole(name string, info os.FileInfo) bool {
 	if info.Mode().Type() == fs.ModeSymlink {
 		return true
 	}
+	if slices.Contains(s.open, fileNumber(info)) {
+		return false
+	}
 	changed := changeTime(info)
-	return (changed.After(info.ModTime()) || !changed.After(s.settled)) && !slices.Contains(s.open, fileNumber(info))
+	return changed.After(info.ModTime()) || !changed.After(s.settled) || s.said.speakFor(name, info)
 }
 
 // newFolder is the outermost folder above a name that was not there before, or the name itself.

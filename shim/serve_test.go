@@ -75,7 +75,7 @@ func runtimePythons(t *testing.T) map[string]string {
 
 func runPythonTests(t *testing.T, interpreter, folder, pattern string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, interpreter, "-B", "-m", "unittest", "discover", "-p", pattern)
 	cmd.Dir = filepath.Join("testdata", "serve")

@@ -53,17 +53,7 @@ func (a *Agent) write(r platform.Report) {
 
 // work does what is due by now.
 func (a *Agent) work(ctx context.Context) {
-	if a.assignment == nil {
-		if !a.world.ServerUp {
-			return
-		}
-		task, err := a.world.Controller.Assignment(ctx, a.spec.Token)
-		if err != nil {
-			return
-		}
-		a.assignment = &task
-	}
-	if a.interrupt != nil && a.stage < over && !a.stops && !a.plan.Deaf && a.yield() {
+	if !a.ask(ctx) || a.interrupted() && a.yield() {
 		return
 	}
 	for a.stage < over && a.due() {
@@ -76,6 +66,21 @@ func (a *Agent) work(ctx context.Context) {
 	if c := a.plan.Checkpoint; c > 0 && a.Done() >= a.world.Saved[a.spec.Owner.Name]+c {
 		a.save()
 	}
+}
+
+// ask tells whether the agent knows what it is to do, and finds out if it can.
+func (a *Agent) ask(ctx context.Context) bool {
+	if a.assignment == nil && a.world.ServerUp {
+		if task, err := a.world.Controller.Assignment(ctx, a.spec.Token); err == nil {
+			a.assignment = &task
+		}
+	}
+	return a.assignment != nil
+}
+
+// interrupted tells whether the agent is to give its capacity back. A stop outweighs an interruption.
+func (a *Agent) interrupted() bool {
+	return a.interrupt != nil && a.stage < over && !a.stops && !a.plan.Deaf
 }
 
 // inStage is how long the agent has been where it is.

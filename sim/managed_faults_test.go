@@ -71,7 +71,7 @@ func (s *storm) disturb(t *testing.T) {
 func (s *storm) step(ctx context.Context, t *testing.T, d time.Duration) {
 	t.Helper()
 	s.Step(ctx, d)
-	free, busy, jobs := machine, map[string]int{}, map[string]*platform.TrainingJob{}
+	free, jobs := machine, map[string]*platform.TrainingJob{}
 	for _, name := range s.names {
 		job := look(t, s.Training, name)
 		st := &job.Status
@@ -88,20 +88,25 @@ func (s *storm) step(ctx context.Context, t *testing.T, d time.Duration) {
 	if free.MilliCPU < 0 || free.MemoryBytes < 0 {
 		t.Fatalf("open attempts leave %v", free)
 	}
+	s.checkAgents(t, jobs, d)
+}
+
+// checkAgents sees that no two agents do the work of one job, and that even without a server none works much longer than its
+// job may: it learned its bound before it fetched its inputs.
+func (s *storm) checkAgents(t *testing.T, jobs map[string]*platform.TrainingJob, step time.Duration) {
+	t.Helper()
+	busy := map[string]bool{}
 	for _, a := range s.Agents {
 		if a.Dead || a.stage != working {
 			continue
 		}
 		name := a.spec.Owner.Name
-		busy[name]++
-		// Even without a server no agent works much longer than its job may: it learned its bound before it fetched its inputs.
-		if at := jobs[name].Expires(); !at.IsZero() && a.inStage() > d && s.Clock.Now().Sub(at) > a.plan.Download+2*d+longestStep {
-			t.Errorf("%s works at %v, its time was over at %v", name, s.Clock.Now(), at)
+		if busy[name] {
+			t.Errorf("several agents do the work of %s", name)
 		}
-	}
-	for name, n := range busy {
-		if n > 1 {
-			t.Errorf("%d agents do the work of %s", n, name)
+		busy[name] = true
+		if at := jobs[name].Expires(); !at.IsZero() && s.Clock.Now().Sub(at) > a.plan.Download+2*step+longestStep {
+			t.Errorf("%s works at %v, its time was over at %v", name, s.Clock.Now(), at)
 		}
 	}
 }
@@ -132,22 +137,13 @@ func TestSpotFaultsLoseNothingAndDoubleNothing(t *testing.T) {
 				s.disturb(t)
 				s.step(t.Context(), t, time.Duration(s.chance(int(longestStep))))
 			}
-			// The storm is over: everything must come to its end, and no spot job later than it may.
 			raging = false
-			if !s.ServerUp {
-				s.Restart()
-			}
-			s.market.Restore()
-			for range 1500 {
-				if allEnded(t, s.Training, s.names) {
-					break
-				}
-				s.step(t.Context(), t, 5*time.Second)
-			}
-			s.Step(t.Context(), time.Second)
+			s.calm(t)
 			for _, name := range s.names {
 				checkJob(t, s.Training, name)
-				checkSpotJob(t, s.Training, name)
+				if job := look(t, s.Training, name); job.IsSpot() {
+					checkSpotJob(t, s.Training, job)
+				}
 			}
 			if agents := s.Machine.Started(); len(agents) != 0 {
 				t.Errorf("%d agents were never removed", len(agents))
@@ -156,27 +152,42 @@ func TestSpotFaultsLoseNothingAndDoubleNothing(t *testing.T) {
 	}
 }
 
-// checkSpotJob holds an ended job against what a managed spot job may come to.
-func checkSpotJob(t *testing.T, w *Training, name string) {
+// calm lets everything come to its end, once nothing breaks any more.
+func (s *storm) calm(t *testing.T) {
 	t.Helper()
-	job := look(t, w, name)
-	st := &job.Status
-	if !job.IsSpot() {
-		return
+	if !s.ServerUp {
+		s.Restart()
 	}
-	if st.State == platform.JobFailed && !w.config.Plan(name).Fails && !strings.Contains(st.FailureReason, "times in a row before") {
+	s.market.Restore()
+	for range 1500 {
+		if allEnded(t, s.Training, s.names) {
+			break
+		}
+		s.step(t.Context(), t, 5*time.Second)
+	}
+	s.Step(t.Context(), time.Second)
+}
+
+// checkSpotJob holds an ended job against what a managed spot job may come to.
+func checkSpotJob(t *testing.T, w *Training, job *platform.TrainingJob) {
+	t.Helper()
+	st, name := &job.Status, *job.Spec.TrainingJobName
+	blameless := !w.config.Plan(name).Fails && !strings.Contains(st.FailureReason, "times in a row before")
+	if st.State == platform.JobFailed && blameless {
 		t.Errorf("%s failed: %s", name, st.FailureReason)
 	}
 	if st.Phase == platform.JobMaxWait && (!st.WaitedOut || !strings.Contains(phases(job), "Stopping")) {
 		t.Errorf("%s: %s", name, phases(job))
 	}
-	for i, a := range st.Attempts {
-		if !job.Status.Fallback && a.Purchase != platform.Spot {
+	var last time.Time
+	for _, a := range st.Attempts {
+		if !st.Fallback && a.Purchase != platform.Spot {
 			t.Errorf("%s attempt %d was bought %s", name, a.Number, a.Purchase)
 		}
-		if i > 0 && !a.Launched.After(st.Attempts[i-1].Launched) {
-			t.Errorf("%s attempts %d and %d are not in order", name, i, i+1)
+		if !a.Launched.After(last) {
+			t.Errorf("%s attempt %d was launched at %v, the one before at %v", name, a.Number, a.Launched, last)
 		}
+		last = a.Launched
 	}
 }
 

@@ -121,9 +121,12 @@ func (a *app) spotNow(job *describedJob) string {
 		return "runs on demand; goes back to spot, after a checkpoint, when that is cheaper and safe"
 	}
 	wish := "waits for spot capacity"
-	if o := job.offer; o != nil && o.Available {
-		wish += ", which is offered, and for room"
-	} else if o != nil {
+	switch o := job.offer; {
+	case o != nil && o.Available && fallback:
+		wish = "waits for room on spot, or for a better moment" // which is the policy's matter
+	case o != nil && o.Available:
+		wish = "waits for room; spot capacity is offered"
+	case o != nil:
 		wish += ", of which none is offered"
 	}
 	return wish + only(fallback, "; runs on demand before its deadline is in danger")

@@ -151,7 +151,9 @@ func (p *plotter) lane(name, note string, r sim.SpotRun) {
 			case sim.Waiting:
 				b.y, b.h = b.y+laneHeight/2-2, 4
 			}
-			p.boxes = append(p.boxes, b)
+			if b.w > 0.01 { // less cannot be written down, nor seen
+				p.boxes = append(p.boxes, b)
+			}
 		}
 	}
 	ink := inkFaint

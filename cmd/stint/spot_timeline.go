@@ -73,7 +73,7 @@ func (s simulated) spotPrices() string {
 
 // inHours shows a length of time in hours from an hour on: 48 h, 1.5 h, 2 min.
 func inHours(d time.Duration) string {
-	if d < time.Hour {
+	if d > 0 && d < time.Hour {
 		return duration(d)
 	}
 	return strconv.FormatFloat(math.Round(100*d.Hours())/100, 'f', -1, 64) + " h"

@@ -19,32 +19,14 @@ const sessionSpare = 7 * 24 * time.Hour
 // more is left alone.
 func (c *Controller) launch(ctx context.Context, name string, purchase platform.Purchase, machine platform.Capacity) error {
 	job, err := c.change(ctx, name, func(job *platform.TrainingJob) (platform.Tx, bool, error) {
-		st := &job.Status
-		if st.State.Ended() || st.Ending() || st.Open() != nil || c.expired(job) {
+		if st := &job.Status; st.State.Ended() || st.Ending() || st.Open() != nil || c.expired(job) {
 			return platform.Tx{}, false, nil
 		}
 		runtime, err := c.Runtimes.Resolve(job.Image())
 		if err != nil {
 			return platform.Tx{}, true, c.failWaiting(job, err)
 		}
-		attempt, err := c.attempt(ctx, job, purchase)
-		if err != nil || attempt == nil {
-			return platform.Tx{}, false, err
-		}
-		now := c.Clock.Now()
-		session, put, err := c.newSession(job, now)
-		if err != nil {
-			return platform.Tx{}, false, err
-		}
-		attempt.SessionID, attempt.Runtime, attempt.Capacity = session.ID, runtime, st.Need.Clamp(machine)
-		if attempt.Number == 1 && attempt.Capacity != st.Need {
-			st.Warnings = append(st.Warnings, fmt.Sprintf("%s asks for %v; this machine gives %v", job.InstanceType(), st.Need, attempt.Capacity))
-		}
-		st.Attempts = append(st.Attempts, *attempt)
-		if err := st.Enter(platform.JobStarting, now, "Launching requested ML instances"); err != nil {
-			return platform.Tx{}, false, err
-		}
-		return platform.Tx{Puts: []platform.Put{put}}, true, nil
+		return c.open(ctx, job, purchase, runtime, machine)
 	})
 	if err != nil {
 		return err
@@ -56,6 +38,32 @@ func (c *Controller) launch(ctx context.Context, name string, purchase platform.
 	}
 	c.view.hold(job)
 	return c.start(ctx, job)
+}
+
+// open adds the next attempt to a job, with credentials of its own; it leaves everything as it is when what the attempt was to
+// be bought as is not to be had any more.
+func (c *Controller) open(
+	ctx context.Context, job *platform.TrainingJob, purchase platform.Purchase, runtime platform.Runtime, machine platform.Capacity,
+) (platform.Tx, bool, error) {
+	st := &job.Status
+	attempt, err := c.attempt(ctx, job, purchase)
+	if err != nil || attempt == nil {
+		return platform.Tx{}, false, err
+	}
+	now := c.Clock.Now()
+	session, put, err := c.newSession(job, now)
+	if err != nil {
+		return platform.Tx{}, false, err
+	}
+	attempt.SessionID, attempt.Runtime, attempt.Capacity = session.ID, runtime, st.Need.Clamp(machine)
+	if attempt.Number == 1 && attempt.Capacity != st.Need {
+		st.Warnings = append(st.Warnings, fmt.Sprintf("%s asks for %v; this machine gives %v", job.InstanceType(), st.Need, attempt.Capacity))
+	}
+	st.Attempts = append(st.Attempts, *attempt)
+	if err := st.Enter(platform.JobStarting, now, "Launching requested ML instances"); err != nil {
+		return platform.Tx{}, false, err
+	}
+	return platform.Tx{Puts: []platform.Put{put}}, true, nil
 }
 
 // attempt makes a job's next attempt as far as it follows from the job and the market; nil when spot capacity is not to be
@@ -141,27 +149,35 @@ func (c *Controller) tend(ctx context.Context, job *platform.TrainingJob) (time.
 		return 0, c.giveUp(ctx, name, open.Agent, c.Clock.Now(), "the machine has lost the job's agent")
 	case err != nil:
 		return 0, err
-	case agent.Running && job.Status.Ending():
+	case !agent.Running:
+		return 0, c.bury(ctx, job, agent)
+	case job.Status.Ending():
 		return 0, c.Runner.Stop(ctx, open.Agent)
-	case agent.Running && open.Notice != nil:
-		if again, err := c.evict(ctx, open); again > 0 || err != nil {
-			return again, err
-		}
-		agent.Ended = open.Notice.Until
-	case agent.Running:
+	case open.Notice == nil:
 		return c.watchSpot(ctx, job)
 	}
-	// The agent has ended. What it wrote down and could not deliver still counts, and may hold the outcome.
+	again, err := c.evict(ctx, open)
+	if again > 0 || err != nil {
+		return again, err
+	}
+	agent.Ended = open.Notice.Until
+	return 0, c.bury(ctx, job, agent)
+}
+
+// bury ends the attempt of an agent that has ended. What the agent wrote down and could not deliver still counts, and may hold
+// the outcome.
+func (c *Controller) bury(ctx context.Context, job *platform.TrainingJob, agent platform.AgentStatus) error {
+	open, name := job.Status.Open(), *job.Spec.TrainingJobName
 	if box, ok := c.Runner.(platform.Undelivered); ok {
 		reports, err := box.Reports(ctx, open.Agent, open.ReportSeq)
 		if err != nil {
-			return 0, err
+			return err
 		}
 		if _, err := c.take(ctx, name, open.Number, reports); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return 0, c.giveUp(ctx, name, open.Agent, agent.Ended, "the job's agent ended without a report: "+agent.Detail)
+	return c.giveUp(ctx, name, open.Agent, agent.Ended, "the job's agent ended without a report: "+agent.Detail)
 }
 
 // giveUp closes an attempt whose agent will never report an outcome, unless that has happened already.

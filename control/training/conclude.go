@@ -31,12 +31,7 @@ func conclude(job *platform.TrainingJob, o platform.Outcome) error {
 	case platform.StopObeyed:
 		return concludeStop(st, at, "")
 	case platform.MaxRuntimeExceeded:
-		// The last attempt of a spot job may run only as long as the job may wait.
-		if expires := job.Expires(); st.WaitedOut || !expires.IsZero() && !at.Before(expires) {
-			st.WaitedOut = true
-			return concludeStop(st, at, "")
-		}
-		return enterBy(st, platform.JobPhaseStopping, platform.JobMaxRuntime, at, "Training job runtime exceeded MaxRuntimeInSeconds provided")
+		return concludeMaxRun(job, at)
 	case platform.AlgorithmError, platform.ClientError:
 		return fail(st, at, withKind(o))
 	}
@@ -52,6 +47,16 @@ func conclude(job *platform.TrainingJob, o platform.Outcome) error {
 	default:
 		return fail(st, at, withKind(o))
 	}
+}
+
+// concludeMaxRun ends a job whose code ran as long as its attempt might: the last of a spot job only as long as the job may wait.
+func concludeMaxRun(job *platform.TrainingJob, at time.Time) error {
+	st := &job.Status
+	if expires := job.Expires(); st.WaitedOut || !expires.IsZero() && !at.Before(expires) {
+		st.WaitedOut = true
+		return concludeStop(st, at, "")
+	}
+	return enterBy(st, platform.JobPhaseStopping, platform.JobMaxRuntime, at, "Training job runtime exceeded MaxRuntimeInSeconds provided")
 }
 
 // concludeStop ends a job that was to stop, by request or because its time was over.

@@ -26,6 +26,11 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	case resyncName:
 		return 0, c.Resync(ctx)
 	}
+	return c.advanceJob(ctx, name)
+}
+
+// advanceJob brings one job forward.
+func (c *Controller) advanceJob(ctx context.Context, name string) (time.Duration, error) {
 	job, revision, err := c.read(ctx, name)
 	if platform.Is(err, platform.NotFound) {
 		c.forget(name)
@@ -40,7 +45,8 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 		c.loop.Enqueue(scheduleName)
 		return 0, c.removeAgents(ctx, name, job)
 	}
-	if job.Status.Open() != nil { // whatever fails below, its room is taken
+	open := job.Status.Open() != nil
+	if open { // whatever fails below, its room is taken
 		c.view.hold(job)
 	}
 	// 2. A managed spot job whose time is over is to stop.
@@ -48,7 +54,7 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 		return 0, c.expire(ctx, name)
 	}
 	// 3. An open attempt has an agent: see that it was started, is told to stop, and still lives.
-	if job.Status.Open() != nil {
+	if open {
 		again, err := c.tend(ctx, job)
 		return c.soonest(job, again), err
 	}
@@ -56,20 +62,25 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	if ended, err := c.endWaiting(ctx, job); ended || err != nil {
 		return 0, err
 	}
-	// 5. Anything else waits for room, a managed spot job also for its turn to try.
+	// 5. Anything else waits.
+	return 0, c.wait(ctx, job, revision)
+}
+
+// wait puts a job in line for room; a managed spot job only when it is its turn to try.
+func (c *Controller) wait(ctx context.Context, job *platform.TrainingJob, revision int64) (err error) {
 	var again time.Duration
 	if job.IsSpot() {
 		if again, err = c.waitForSpot(ctx, job); err != nil {
-			return 0, err
+			return err
 		}
 	} else {
 		c.view.wait(job, platform.OnDemand)
 	}
-	if c.view.glanced(name, revision, c.soonest(job, again), c.Clock.Now()) {
+	if c.view.glanced(*job.Spec.TrainingJobName, revision, c.soonest(job, again), c.Clock.Now()) {
 		c.loop.Enqueue(dueName)
 	}
 	c.loop.Enqueue(scheduleName)
-	return 0, nil
+	return nil
 }
 
 // forget drops what is kept in mind of a job that has ended or is gone.

@@ -78,27 +78,37 @@ func (c *Controller) watchSpot(ctx context.Context, job *platform.TrainingJob) (
 	if err != nil {
 		return 0, err
 	}
-	if open.Purchase == platform.Spot {
-		if !pool.offer.Available {
-			return 0, c.notify(ctx, name, "spot capacity of "+string(job.InstanceType())+" is no longer available")
-		}
-		if open.Prices[len(open.Prices)-1].Rate != pool.offer.Rate {
-			if err := c.reprice(ctx, name, open.Agent, pool.offer.Rate); err != nil {
-				return 0, err
-			}
+	onSpot := open.Purchase == platform.Spot
+	if onSpot && !pool.offer.Available {
+		return 0, c.notify(ctx, name, "spot capacity of "+string(job.InstanceType())+" is no longer available")
+	}
+	if onSpot && open.Prices[len(open.Prices)-1].Rate != pool.offer.Rate {
+		if err := c.reprice(ctx, name, open.Agent, pool.offer.Rate); err != nil {
+			return 0, err
 		}
 	}
 	choice, again, err := c.choose(job, pool, pool.offer.Available)
-	if err != nil || job.Status.Phase == platform.JobUploading {
-		return again, err // a finished model is not given up for another price
+	if err != nil {
+		return 0, err
 	}
-	switch {
-	case open.Purchase == platform.Spot && choice == spot.OnDemand:
-		return again, c.notify(ctx, name, "moving to on-demand capacity to hold the deadline")
-	case open.Purchase == platform.OnDemand && choice == spot.Spot && c.justSaved(open):
-		return again, c.notify(ctx, name, "moving to spot capacity")
+	if reason := c.reasonToMove(job, open, choice); reason != "" {
+		return again, c.notify(ctx, name, reason)
 	}
 	return again, nil
+}
+
+// reasonToMove tells why an attempt should give its capacity back of its own accord; none when it is where it belongs or the
+// move would cost more than it brings.
+func (c *Controller) reasonToMove(job *platform.TrainingJob, open *platform.Attempt, choice spot.Choice) string {
+	switch {
+	case job.Status.Phase == platform.JobUploading: // a finished model is not given up for another price
+		return ""
+	case open.Purchase == platform.Spot && choice == spot.OnDemand:
+		return "moving to on-demand capacity to hold the deadline"
+	case open.Purchase == platform.OnDemand && choice == spot.Spot && c.justSaved(open):
+		return "moving to spot capacity"
+	}
+	return ""
 }
 
 // justSaved tells whether an attempt would lose next to nothing now: it has just brought a checkpoint home.

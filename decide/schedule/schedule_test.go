@@ -161,43 +161,47 @@ func TestPlanReclaimsNothingInVain(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := draw(t)
 		plan := Plan(d.free, d.queue, d.spot)
-		// All that is or will be free, less what starts now.
-		room := d.free
-		for _, name := range plan.Start {
-			room = room.Minus(d.need[name])
-		}
-		for _, r := range d.spot {
-			if r.Noticed {
-				room = plus(room, r.Capacity)
-			}
-		}
+		all := d.names(platform.OnDemand)
+		waits := all[min(len(plan.Start), len(all)):]
+		room := d.roomAfter(plan)
+		back := map[string][]platform.Capacity{}
 		seen := map[string]bool{}
-		waits := d.names(platform.OnDemand)[min(len(plan.Start), len(d.names(platform.OnDemand))):]
-		for _, w := range waits {
-			var mine []platform.Capacity
-			for _, r := range plan.Reclaim {
-				if r.For == w {
-					mine = append(mine, d.runs[r.Name].Capacity)
-					room = plus(room, d.runs[r.Name].Capacity)
-				}
-			}
-			if len(mine) > 0 && !room.Fits(d.need[w]) {
-				t.Fatalf("%+v: %s does not fit into %v all the same", plan, w, room)
-			}
-			for _, c := range mine {
-				if room.Minus(c).Fits(d.need[w]) {
-					t.Fatalf("%+v: %s fits without one of %v", plan, w, mine)
-				}
-			}
-			room = room.Minus(d.need[w])
-		}
 		for _, r := range plan.Reclaim {
 			if seen[r.Name] || d.runs[r.Name].Noticed || !slices.Contains(waits, r.For) {
 				t.Fatalf("%+v: %s is called back twice, or for nobody", plan, r.Name)
 			}
 			seen[r.Name] = true
+			back[r.For] = append(back[r.For], d.runs[r.Name].Capacity)
+		}
+		for _, w := range waits {
+			for _, c := range back[w] {
+				room = plus(room, c)
+			}
+			if len(back[w]) > 0 && !room.Fits(d.need[w]) {
+				t.Fatalf("%+v: %s does not fit into %v all the same", plan, w, room)
+			}
+			for _, c := range back[w] {
+				if room.Minus(c).Fits(d.need[w]) {
+					t.Fatalf("%+v: %s fits without one of %v", plan, w, back[w])
+				}
+			}
+			room = room.Minus(d.need[w])
 		}
 	})
+}
+
+// roomAfter is all that is or will be free, less what a plan starts now.
+func (d drawn) roomAfter(plan Decision) platform.Capacity {
+	room := d.free
+	for _, name := range plan.Start {
+		room = room.Minus(d.need[name])
+	}
+	for _, r := range d.spot {
+		if r.Noticed {
+			room = plus(room, r.Capacity)
+		}
+	}
+	return room
 }
 
 // The head of the jobs on demand is never left waiting while calling spot work back could make room for it.

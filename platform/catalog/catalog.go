@@ -108,13 +108,20 @@ func parse(f []string) (platform.Instance, error) {
 		return i, fmt.Errorf("price %q %q is not an amount and a currency", price, f[8])
 	}
 	i.OnDemand = platform.HourlyRate{Nanos: nanos, Currency: platform.Currency(f[8])}
-	if len(f) > 9 && f[9] != "" {
-		if nanos, err = platform.ParseNanos(f[9]); err != nil || nanos <= 0 {
-			return i, fmt.Errorf("%s %q is not an amount above 0", SpotColumn, f[9])
-		}
-		i.Spot = platform.HourlyRate{Nanos: nanos, Currency: i.OnDemand.Currency}
+	return i, parseSpot(f, &i)
+}
+
+// parseSpot reads the last column, where there is one and something in it.
+func parseSpot(f []string, i *platform.Instance) error {
+	if len(f) < 10 || f[9] == "" {
+		return nil
 	}
-	return i, nil
+	nanos, err := platform.ParseNanos(f[9])
+	if err != nil || nanos <= 0 {
+		return fmt.Errorf("%s %q is not an amount above 0", SpotColumn, f[9])
+	}
+	i.Spot = platform.HourlyRate{Nanos: nanos, Currency: i.OnDemand.Currency}
+	return nil
 }
 
 // number reads an *int or a *float64 that is finite and at least least.

@@ -1,7 +1,31 @@
 """What the environment of the container says, read once and checked.
 
-The SAGEMAKER_* variables are those of the public inference toolkits; the STINT_* ones
-are for what those leave open. README of the platform lists them; so does main.USAGE.
+Of the public inference toolkits:
+
+    SAGEMAKER_PROGRAM                    the program, relative to the code directory (inference.py)
+    SAGEMAKER_SUBMIT_DIRECTORY           the code directory (model/code); of an archive elsewhere: code, unpacked
+    SAGEMAKER_BIND_TO_PORT               8080; 0 is any that is free, which the log tells
+    SAGEMAKER_MODEL_SERVER_WORKERS       worker processes (the GPUs, else the CPUs; 1 for many models and for batches)
+    SAGEMAKER_MODEL_SERVER_TIMEOUT       seconds that a handler may take before its worker is ended (60)
+    SAGEMAKER_MULTI_MODEL                models come and go through /models (false)
+    SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT the format of answers to clients that ask for none (JSON)
+    SAGEMAKER_MAX_PAYLOAD_IN_MB          largest body (100; 0 is without limit)
+    SAGEMAKER_BATCH                      set by a batch transform
+    SAGEMAKER_CONTAINER_LOG_LEVEL        of Python's logging (20)
+
+Of this server:
+
+    STINT_BIND_ADDRESS      where it listens (127.0.0.1)
+    STINT_NUM_CPUS          processors that it may use (the machine's)
+    STINT_WORKER_THREADS    threads of a worker that answer requests, sharing its model (1)
+    STINT_PRELOAD_MODEL     load the model once and fork the workers then (false). It saves memory, and breaks
+                            libraries whose threads do not survive a fork: OpenMP, CUDA; so it is for the asking
+    STINT_BATCH_SIZE        inputs that predict_fn takes at once (0: one, not in a list)
+    STINT_BATCH_DELAY_MS    how long a batch that is not full waits for more (5)
+    STINT_BATCH_QUEUE       requests that may wait for a batch (8 batches)
+    STINT_MAX_CONNECTIONS   open connections, above which new ones are told 503 (1000)
+    STINT_MAX_WAITING       connections that wait for a worker, likewise (100)
+    STINT_DRAIN_SECONDS     how long what runs may take to finish after SIGTERM (25)
 """
 
 import os

@@ -1,0 +1,90 @@
+package agent_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stint-ml/stint/agent"
+	"github.com/stint-ml/stint/platform"
+)
+
+// TestWitnessSpeaksForFilesThatTheirTimesDoNot has files written while an attempt runs, and the next attempt look at them as if the
+// first had been killed that instant.
+func TestWitnessSpeaksForFilesThatTheirTimesDoNot(t *testing.T) {
+	t.Parallel()
+	first, l := newBench(t, savesAndGoes), &ledger{}
+	first.keeping(l)
+	cancel := first.start(t)
+	first.until(t, "the script to begin", said("ready"))
+	folder := filepath.Join(first.cfg.Root, "checkpoints")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// One that is renamed in the kernel's very tick of its writing.
+	draft, state := filepath.Join(folder, "draft"), filepath.Join(folder, "state")
+	for sameTick := false; !sameTick; {
+		must(os.WriteFile(draft, []byte("renamed"), 0o644))
+		must(os.Rename(draft, state))
+		info, err := os.Stat(state)
+		must(err)
+		st, ok := info.Sys().(*syscall.Stat_t)
+		sameTick = ok && st.Ctim == st.Mtim
+	}
+	// One that was closed, in a folder that is new; one that is still open.
+	must(os.MkdirAll(filepath.Join(folder, "deep"), 0o755))
+	awaitTestimony(t, first.cfg.Dir, func() { must(os.WriteFile(filepath.Join(folder, "deep/closed"), []byte("closed"), 0o644)) })
+	open, err := os.Create(filepath.Join(folder, "open"))
+	must(err)
+	defer open.Close()
+	_, err = open.WriteString("op")
+	must(err)
+	other, err := os.OpenFile(filepath.Join(folder, "open"), os.O_WRONLY, 0) // a second writer, who is done
+	must(err)
+	must(other.Close())
+	awaitTestimony(t, first.cfg.Dir, func() { must(os.WriteFile(filepath.Join(folder, "last"), []byte("last"), 0o644)) })
+
+	second, next := newBench(t, "true"), &ledger{}
+	second.keeping(next)
+	second.cfg.Previous = []agent.Remains{{Dir: first.cfg.Dir, Root: first.cfg.Root, Ended: time.Now()}}
+	wantKind(t, second.run(t), platform.Succeeded)
+	want := map[string]string{"state": "renamed", "deep/closed": "closed", "last": "last"}
+	if got := contents(t, filepath.Join(second.cfg.Root, "checkpoints")); !reflect.DeepEqual(got, want) {
+		t.Errorf("there are %v, want %v", got, want)
+	}
+	cancel()
+	first.leave(t)
+}
+
+// awaitTestimony does something to a file until the witness has said all there is to say of it: its last line is of a file that
+// was closed. A folder that has just been made may not be watched yet.
+func awaitTestimony(t *testing.T, dir string, do func()) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for log := filepath.Join(dir, "whole.log"); ; {
+		before, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		do()
+		for settle := time.Now().Add(200 * time.Millisecond); time.Now().Before(settle); time.Sleep(time.Millisecond) {
+			after, err := os.ReadFile(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lines := bytes.Split(bytes.TrimSpace(after[len(before):]), []byte("\n")); bytes.Contains(lines[len(lines)-1], []byte(`"ino"`)) {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the witness says nothing")
+		}
+	}
+}
