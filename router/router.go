@@ -111,7 +111,7 @@ func (r *Router) Invoke(ctx context.Context, in platform.Invocation) (*platform.
 	r.mu.RLock()
 	e := r.endpoints[in.Endpoint]
 	r.mu.RUnlock()
-	if e == nil {
+	if e == nil || len(e.variants) == 0 { // none, or one that does not serve: it comes, has failed, or goes
 		return nil, platform.Errorf(platform.NotFound, in.Endpoint, "Endpoint %s of account not found.", in.Endpoint)
 	}
 	v, err := e.choose(in)

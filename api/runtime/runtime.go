@@ -37,19 +37,23 @@ var passed = []string{"Content-Type", "Accept", headerAttributes, "X-Amzn-Sagema
 // returned are the headers of a container's answer that its caller sees.
 var returned = []string{"Content-Type", headerAttributes, "X-Amzn-Sagemaker-New-Session-Id", "X-Amzn-Sagemaker-Closed-Session-Id"}
 
-// New makes the service. logGroup names the log group of an endpoint.
-func New(invoker platform.Invoker, logGroup func(endpoint string) string) *api.Service {
-	s := &service{invoker, logGroup}
+// Config is what the service works with.
+type Config struct {
+	Invoker  platform.Invoker
+	Store    platform.Store
+	LogGroup func(endpoint string) string
+}
+
+// New makes the service.
+func New(config Config) *api.Service {
+	s := &service{config}
 	return &api.Service{
 		Model:   &shapes.Service{Name: "sagemaker-runtime", Protocols: []string{"rest-json"}, SigningName: "sagemaker"},
 		MaxBody: maxPayload, Path: pathPrefix, Serve: s.serve,
 	}
 }
 
-type service struct {
-	invoker  platform.Invoker
-	logGroup func(string) string
-}
+type service struct{ Config }
 
 // serve finds the operation by its path.
 func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWriter, r *http.Request, body []byte) error {
@@ -70,7 +74,7 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 			in.Header[h] = v
 		}
 	}
-	answer, err := s.invoker.Invoke(ctx, in)
+	answer, err := s.Invoker.Invoke(ctx, in)
 	if err != nil {
 		return s.refusal(ctx, call, w, name, err)
 	}
@@ -124,9 +128,9 @@ func (s *service) refusal(ctx context.Context, call *api.Call, w http.ResponseWr
 		w.Header().Set("Retry-After", retryAfter)
 		return &wire.Error{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: err.Error()}
 	case platform.Is(err, platform.NotFound):
-		return platform.Errorf(platform.Invalid, name, "Endpoint %s of account %s not found.", name, call.Site.Account)
+		return s.unknown(ctx, call, w, name)
 	case platform.Is(err, platform.Invalid):
-		return err
+		return validation(err.Error())
 	case platform.Is(err, platform.Unavailable):
 		w.Header().Set("Retry-After", retryAfter)
 		return err
@@ -134,6 +138,25 @@ func (s *service) refusal(ctx context.Context, call *api.Call, w http.ResponseWr
 		return s.failed(call, name, 0, "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for each container, resolve the issue, and try again.")
 	}
 	return s.failed(call, name, 0, "The container ended the connection before it had answered: "+err.Error())
+}
+
+// validation is a caller's mistake, which this API of AWS's calls by another name than the others do.
+func validation(message string) error {
+	return &wire.Error{Status: http.StatusBadRequest, Code: "ValidationError", Message: message}
+}
+
+// unknown is the answer for an endpoint that requests have no way to. One that is in service has it in a moment: the server
+// has only just begun, and whoever comes again is served. To AWS all others, those that have failed among them, are not there.
+func (s *service) unknown(ctx context.Context, call *api.Call, w http.ResponseWriter, name string) error {
+	rec, err := s.Store.Get(ctx, platform.Key{Kind: platform.KindEndpoint, Name: name})
+	switch state := platform.EndpointState(rec.State); {
+	case err != nil && !platform.Is(err, platform.NotFound):
+		return err
+	case err == nil && (state == platform.EndpointInService || state == platform.EndpointUpdating):
+		w.Header().Set("Retry-After", retryAfter)
+		return platform.Errorf(platform.Unavailable, name, "the containers of endpoint %s are not known yet; try again", name)
+	}
+	return validation(fmt.Sprintf("Endpoint %s of account %s not found.", name, call.Site.Account))
 }
 
 // modelError is AWS's answer for a container that answered with an error.
@@ -150,7 +173,7 @@ func (s *service) failed(call *api.Call, name string, status int, text string) e
 	if status >= 400 && status < 500 {
 		side = "client"
 	}
-	group := s.logGroup(name)
+	group := s.LogGroup(name)
 	return &wire.Error{
 		Status: http.StatusFailedDependency, Code: "ModelError",
 		Message: fmt.Sprintf("Received %s error (%d) from primary with message %q. See the log group %s in account %s for more information.", side, status, text, group, call.Site.Account),

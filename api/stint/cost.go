@@ -2,6 +2,7 @@ package stint
 
 import (
 	"context"
+	"strings"
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/decide/bill"
@@ -77,7 +78,11 @@ func statement(ctx context.Context, store platform.Store, call *api.Call, arn pl
 
 // exists tells a resource that has cost nothing yet from one that is not there.
 func exists(ctx context.Context, store platform.Store, arn platform.ARN) error {
-	_, err := store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: arn.ResourceName()})
+	kind := platform.KindTrainingJob
+	if _, _, _, _, resource, _ := arn.Split(); strings.HasPrefix(resource, "endpoint/") {
+		kind = platform.KindEndpoint
+	}
+	_, err := store.Get(ctx, platform.Key{Kind: kind, Name: arn.ResourceName()})
 	if platform.Is(err, platform.NotFound) {
 		return platform.Errorf(platform.NotFound, string(arn), "nothing named %s has ever cost anything", arn)
 	}

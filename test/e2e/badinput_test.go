@@ -88,10 +88,18 @@ func badCommands(t *testing.T, s *server) {
 // script makes a request for script mode with a source of its own.
 func (s *server) script(t *testing.T, name, program string, source map[string]string) *job {
 	t.Helper()
+	key := name + "/sourcedir.tar.gz"
+	s.put(t, key, tarball(t, source))
+	return s.job(t, name, "", scriptMode(program, "s3://"+bucket+"/"+key))
+}
+
+// tarball packs files into a .tar.gz.
+func tarball(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var archive bytes.Buffer
 	zipped := gzip.NewWriter(&archive)
 	out := tar.NewWriter(zipped)
-	for file, text := range source {
+	for file, text := range files {
 		if err := out.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(text))}); err != nil {
 			t.Fatal(err)
 		}
@@ -105,9 +113,7 @@ func (s *server) script(t *testing.T, name, program string, source map[string]st
 	if err := zipped.Close(); err != nil {
 		t.Fatal(err)
 	}
-	key := name + "/sourcedir.tar.gz"
-	s.put(t, key, archive.Bytes())
-	return s.job(t, name, "", scriptMode(program, "s3://"+bucket+"/"+key))
+	return archive.Bytes()
 }
 
 // scriptMode is as the SageMaker SDK asks for it: values are JSON.
