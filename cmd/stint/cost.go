@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -15,21 +16,27 @@ import (
 
 func (a *app) costCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "cost JOB...",
-		Short: "Show what jobs cost, exact to the second",
-		Long: `Show what jobs cost: a line for each attempt, price × seconds, exact to nine decimals; an attempt on spot has another
-line with each change of the price. Seconds count from when an attempt began to work until it ended; waiting for room costs
-nothing. Prices are public list prices, or your own in catalog.csv of the data folder, and on spot the market's.`,
+		Use:   "cost NAME...",
+		Short: "Show what jobs and endpoints cost, exact to the second",
+		Long: `Show what jobs and endpoints cost: a line for each attempt of a job or instance of an endpoint, price × seconds, exact to nine
+decimals; an attempt on spot has another line with each change of the price. Seconds count from when an attempt began to work
+until it ended; waiting for room costs nothing. Prices are public list prices, or your own in catalog.csv of the data folder,
+and on spot the market's. An endpoint's bill outlives it. Where a job and an endpoint share a name, the name means the job, and
+an ARN means what it says.`,
 		Example: `  stint cost digits-2026-05-01-10-00-00-000
+  stint cost arn:aws:sagemaker:us-east-1:000000000000:endpoint/digits
   stint cost JOB --json | jq -r .Costs[0].Total.Amount`,
-		Args:              someArguments("the name of a job"),
-		ValidArgsFunction: a.completeJobs,
+		Args:              someArguments("the name of a job or an endpoint"),
+		ValidArgsFunction: a.completeBilled,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
 			var bills []*stint.GetCostResponse
 			for _, name := range args {
-				b, err := c.Cost(ctx, name)
+				b, err := billOf(ctx, c, name)
+				if isNotFound(err) {
+					err = &reworded{fmt.Sprintf("nothing called %q has a bill; see: %s and %s", name, a.stint("jobs"), a.stint("endpoints")), err}
+				}
 				if err != nil {
-					return a.explainMissing(err, name)
+					return err
 				}
 				bills = append(bills, b)
 			}
@@ -47,11 +54,30 @@ nothing. Prices are public list prices, or your own in catalog.csv of the data f
 	}
 }
 
+// billOf gives the bill of what a name or an ARN means: a job, or else an endpoint.
+func billOf(ctx context.Context, c *client.Client, name string) (*stint.GetCostResponse, error) {
+	if strings.HasPrefix(name, "arn:") {
+		return c.CostOf(ctx, platform.ARN(name))
+	}
+	b, err := c.Cost(ctx, name)
+	if isNotFound(err) {
+		return c.CostOf(ctx, c.EndpointARN(name))
+	}
+	return b, err
+}
+
+// completeBilled offers the names of jobs and endpoints.
+func (a *app) completeBilled(command *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	jobs, how := a.completeJobs(command, args, typed)
+	endpoints, _ := a.completeEndpoints(command, args, typed)
+	return append(jobs, endpoints...), how
+}
+
 func (a *app) printBill(name string, b *stint.GetCostResponse) {
 	p := a.onOut
 	a.print("%s", p.bold(name))
 	if len(b.Lines) == 0 {
-		a.print("  Nothing: billing begins when a job begins to work.")
+		a.print("  Nothing: billing begins when the work begins.")
 		return
 	}
 	t := table{head: []string{">ATTEMPT", "INSTANCE", "PURCHASE", ">RATE", "STARTED", ">SECONDS", ">COST"}}
@@ -67,6 +93,9 @@ func (a *app) printBill(name string, b *stint.GetCostResponse) {
 		total += p.dim("  and counting")
 	}
 	a.print("%s", total)
+	if day := aDay(b); day != "" && strings.Contains(b.ResourceArn, ":endpoint/") {
+		a.print("  Each day it is up  %s, asked or not", day)
+	}
 	if saved := savings(b); saved != "" {
 		a.print("  %s", p.green(saved))
 		a.print("  %s", p.dim(managedSavings(b)))

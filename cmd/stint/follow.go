@@ -34,7 +34,7 @@ type follower struct {
 	client *client.Client
 	blobs  platform.Blobs
 	name   string
-	log    *jobLog
+	log    *growingLog
 	output string // folder for the model; empty: leave it in the store
 
 	stopping bool

@@ -10,20 +10,27 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stint-ml/stint/cmd/stint/client"
+	"github.com/stint-ml/stint/control/endpoint"
 	"github.com/stint-ml/stint/control/training"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/logs"
 )
 
-// jobLog reads the log of a job as it grows: a stream for each attempt and host, named {job}/{host}-{time}.
-type jobLog struct {
+// growingLog reads a log as it grows. A job has a stream for each attempt and host, named {job}/{host}-{time}; an endpoint one
+// for each instance, named {variant}/{instance}.
+type growingLog struct {
 	client    *client.Client
-	job       string
+	group     string
+	prefix    *string            // of its streams; nil: all of the group
 	positions map[string]*string // of each stream: the token to go on with
 }
 
-func newJobLog(c *client.Client, job string) *jobLog {
-	return &jobLog{client: c, job: job, positions: map[string]*string{}}
+func newJobLog(c *client.Client, job string) *growingLog {
+	return &growingLog{client: c, group: training.LogGroup, prefix: new(job + "/"), positions: map[string]*string{}}
+}
+
+func newEndpointLog(c *client.Client, name string) *growingLog {
+	return &growingLog{client: c, group: endpoint.LogGroup(name), positions: map[string]*string{}}
 }
 
 // logLine is one event as `stint logs --json` prints it.
@@ -32,10 +39,10 @@ type logLine struct {
 	logs.OutputLogEvent
 }
 
-// streams gives the names of the job's streams, the oldest first. A job that has written nothing has none.
-func (l *jobLog) streams(ctx context.Context) ([]string, error) {
+// streams gives the names of the log's streams, the oldest first. What has written nothing has none.
+func (l *growingLog) streams(ctx context.Context) ([]string, error) {
 	var found []logs.LogStream
-	in := &logs.DescribeLogStreamsRequest{LogGroupName: new(training.LogGroup), LogStreamNamePrefix: new(l.job + "/")}
+	in := &logs.DescribeLogStreamsRequest{LogGroupName: &l.group, LogStreamNamePrefix: l.prefix}
 	for {
 		page, err := l.client.DescribeLogStreams(ctx, in)
 		if isNotFound(err) {
@@ -61,7 +68,7 @@ func (l *jobLog) streams(ctx context.Context) ([]string, error) {
 }
 
 // next hands over what came since the last call, stream by stream.
-func (l *jobLog) next(ctx context.Context, each func(logLine) error) error {
+func (l *growingLog) next(ctx context.Context, each func(logLine) error) error {
 	streams, err := l.streams(ctx)
 	if err != nil {
 		return err
@@ -75,10 +82,10 @@ func (l *jobLog) next(ctx context.Context, each func(logLine) error) error {
 }
 
 // drain reads a stream to its present end, which is where the token comes back unchanged.
-func (l *jobLog) drain(ctx context.Context, stream string, each func(logLine) error) error {
+func (l *growingLog) drain(ctx context.Context, stream string, each func(logLine) error) error {
 	for {
 		page, err := l.client.GetLogEvents(ctx, &logs.GetLogEventsRequest{
-			LogGroupName: new(training.LogGroup), LogStreamName: &stream, NextToken: l.positions[stream], StartFromHead: new(true),
+			LogGroupName: &l.group, LogStreamName: &stream, NextToken: l.positions[stream], StartFromHead: new(true),
 		})
 		if err != nil {
 			return err
@@ -97,7 +104,7 @@ func (l *jobLog) drain(ctx context.Context, stream string, each func(logLine) er
 }
 
 // last hands over the last n lines of the log and goes on from there.
-func (l *jobLog) last(ctx context.Context, n int, each func(logLine) error) error {
+func (l *growingLog) last(ctx context.Context, n int, each func(logLine) error) error {
 	streams, err := l.streams(ctx)
 	if err != nil {
 		return err
@@ -119,13 +126,13 @@ func (l *jobLog) last(ctx context.Context, n int, each func(logLine) error) erro
 }
 
 // lastOf reads a stream's last n lines, page by page from its end, and keeps the token to go on after them.
-func (l *jobLog) lastOf(ctx context.Context, stream string, n int) ([]logLine, error) {
+func (l *growingLog) lastOf(ctx context.Context, stream string, n int) ([]logLine, error) {
 	const largest = 10_000 // that AWS gives at once
 	var lines []logLine
 	var token *string
 	for {
 		page, err := l.client.GetLogEvents(ctx, &logs.GetLogEventsRequest{
-			LogGroupName: new(training.LogGroup), LogStreamName: &stream, NextToken: token,
+			LogGroupName: &l.group, LogStreamName: &stream, NextToken: token,
 			StartFromHead: new(false), Limit: new(int32(max(min(n-len(lines), largest), 1))),
 		})
 		if err != nil {

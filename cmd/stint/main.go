@@ -69,7 +69,8 @@ func (a *app) rootCommand() *cobra.Command {
   eval "$(stint env)"           point the SageMaker SDK, boto3 and the AWS CLI at it
   stint run train.py --data d   train without any SDK
   stint jobs                    see what became of it
-  stint cost JOB                and what it cost`,
+  stint deploy model.tar.gz     serve a model
+  stint cost NAME               and what it cost`,
 		Args:          noArguments, // cobra's own word for an unknown command would not be a usage error
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceErrors: true,
@@ -79,7 +80,8 @@ func (a *app) rootCommand() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON, with AWS's field names")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage("%v; see: %s --help", err, c.CommandPath()) })
 	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddGroup(&cobra.Group{ID: "server", Title: "Server:"}, &cobra.Group{ID: "jobs", Title: "Training jobs:"})
+	root.AddGroup(&cobra.Group{ID: "server", Title: "Server:"}, &cobra.Group{ID: "jobs", Title: "Training jobs:"},
+		&cobra.Group{ID: "endpoints", Title: "Endpoints:"})
 	for _, c := range []*cobra.Command{a.upCommand(), a.envCommand(), a.runtimeCommand()} {
 		c.GroupID = "server"
 		root.AddCommand(c)
@@ -88,6 +90,10 @@ func (a *app) rootCommand() *cobra.Command {
 		a.runCommand(), a.jobsCommand(), a.describeCommand(), a.logsCommand(), a.stopCommand(), a.costCommand(), a.spotCommand(), a.deleteCommand(),
 	} {
 		c.GroupID = "jobs"
+		root.AddCommand(c)
+	}
+	for _, c := range []*cobra.Command{a.deployCommand(), a.endpointsCommand(), a.endpointCommand(), a.invokeCommand()} {
+		c.GroupID = "endpoints"
 		root.AddCommand(c)
 	}
 	root.AddCommand(a.versionCommand(), a.agentCommand())

@@ -15,10 +15,12 @@ import (
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/api/apitest"
 	"github.com/stint-ml/stint/api/logs"
+	"github.com/stint-ml/stint/api/runtime"
 	"github.com/stint-ml/stint/api/sagemaker"
 	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/cmd/stint/client"
 	"github.com/stint-ml/stint/cmd/stint/server"
+	"github.com/stint-ml/stint/control/endpoint"
 	"github.com/stint-ml/stint/drivers/market/static"
 	storage "github.com/stint-ml/stint/drivers/store/memory"
 	telemetry "github.com/stint-ml/stint/drivers/telemetry/memory"
@@ -78,7 +80,7 @@ func newBundle(t *testing.T) *bundle {
 	}
 	b.door = apitest.Open(t, store, func(d *apitest.Door) []*api.Service {
 		b.logs = telemetry.New(d.Clock)
-		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws"), Market: market})}
+		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), runtime.New(runtime.Config{Invoker: adder{}, Store: store, LogGroup: endpoint.LogGroup}), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws"), Market: market})}
 	})
 	b.app = &app{
 		console: &console{out: b.out, err: b.err}, interrupts: b.interrupts, now: b.door.Clock.Now, program: "stint",

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -234,18 +233,4 @@ func TestAgentKilledWhileServing(t *testing.T) {
 		t.Errorf("%d of %d invocations failed", lost.Load(), asked.Load())
 	}
 	e.delete(t)
-}
-
-// Invocations are signed like every call.
-func TestUnsignedInvocation(t *testing.T) {
-	t.Parallel()
-	s := start(t, roomy...)
-	r, err := http.Post(s.endpoint+"/endpoints/any/invocations", "application/json", bytes.NewReader([]byte("[]")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Body.Close()
-	if r.StatusCode != http.StatusForbidden {
-		t.Errorf("answered %s", r.Status)
-	}
 }

@@ -59,9 +59,7 @@ func (c *Client) GetLogEvents(ctx context.Context, in *logs.GetLogEventsRequest)
 
 // Cost gives the bill of a training job.
 func (c *Client) Cost(ctx context.Context, job string) (*stint.GetCostResponse, error) {
-	arn := string(c.Site.ARN("sagemaker", "training-job/"+job))
-	out := new(stint.GetCostResponse)
-	return out, c.call(ctx, toStint, "GetCost", &stint.GetCostRequest{ResourceArn: &arn}, out)
+	return c.CostOf(ctx, c.Site.ARN("sagemaker", "training-job/"+job))
 }
 
 // Attempts tells of each launch of a training job.

@@ -15,8 +15,8 @@ SHARED = os.environ["AWS_ENDPOINT_URL"]
 def test_operations_that_are_not_built(sm, iam, logs, sts):
     for call, name in (
         (lambda: sm.list_pipelines(), "ListPipelines"),
-        (lambda: sm.create_endpoint(EndpointName="e", EndpointConfigName="c"), "CreateEndpoint"),
-        (lambda: sm.describe_endpoint(EndpointName="e"), "DescribeEndpoint"),
+        (lambda: sm.delete_pipeline(PipelineName="p", ClientRequestToken="t" * 32), "DeletePipeline"),
+        (lambda: sm.describe_auto_ml_job(AutoMLJobName="a"), "DescribeAutoMLJob"),
         (lambda: sm.search(Resource="TrainingJob"), "Search"),
         (lambda: iam.list_groups(), "ListGroups"),
         (lambda: logs.start_query(logGroupName="g", startTime=0, endTime=1, queryString="fields @message"), "StartQuery"),
