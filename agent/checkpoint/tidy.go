@@ -119,6 +119,25 @@ func (s *Syncer) audit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.findLost(c)
+	own := c.lanes[s.Host]
+	if own == nil {
+		return nil
+	}
+	s.sweepObjects(own)
+	for _, m := range own.manifests {
+		if m.term < s.term && !s.isKept(m) {
+			s.stale = append(s.stale, m)
+		}
+	}
+	return s.sweepIntents(ctx, c, own)
+}
+
+// findLost has shipped again what the last generation has lost.
+func (s *Syncer) findLost(c *catalog) {
+	if s.last == nil {
+		return
+	}
 	lost := 0
 	for i, e := range s.last.Files {
 		if e.content == nil || c.holds(e.content) {
@@ -143,17 +162,6 @@ func (s *Syncer) audit(ctx context.Context) error {
 		s.note(fmt.Sprintf("%s below %s were removed or replaced by somebody else; what the folder holds is saved again", plural(lost, "checkpoint object", "checkpoint objects"), s.Prefix))
 		s.pool = nil
 	}
-	own := c.lanes[s.Host]
-	if own == nil {
-		return nil
-	}
-	s.sweepObjects(own)
-	for _, m := range own.manifests {
-		if m.term < s.term && !s.isKept(m) {
-			s.stale = append(s.stale, m)
-		}
-	}
-	return s.sweepIntents(ctx, c, own)
 }
 
 // holds tells whether the object of a content is there.
@@ -408,7 +416,7 @@ func (s *Syncer) copyAside(ctx context.Context, from *content) (*content, error)
 // is called after Final by the last attempt of a job; one that is interrupted leaves two generations to its successor.
 func (s *Syncer) Finish(ctx context.Context) error {
 	if s.last == nil {
-		return nil
+		return s.tidy(ctx) // an attempt before may have left something
 	}
 	// 1. The last generation is whole by the store's own word, so the one before may go.
 	if err := s.keepLast(ctx); err != nil {
