@@ -100,6 +100,10 @@ bench-%: ## run the benchmark bench/NAME with its peers beside it
 	@$(MAKE) build
 	@bench/$*/run.sh
 
+.PHONY: bench-spot
+bench-spot: ## play the spot policies on recorded availability in $$STINT_DATA; no peer to install
+	@bench/spot/run.sh
+
 .PHONY: fmt
 fmt: ## format the Go code
 	@gofmt -w */ # */ leaves out .venv and .tools

@@ -87,47 +87,50 @@ func (g *grid) at(state, idle, entries int) int {
 func (g *grid) step(t int) {
 	from := make([]uint8, len(g.next))
 	for idle := range g.idle + 1 {
-		most := g.room(idle)
-		var before, after [states][]int32
-		var came [states][]uint8
-		for state := range states {
-			at := g.at(state, idle, 0)
-			before[state], after[state], came[state] = g.fewest[at:at+most], g.next[at:at+most], from[at:at+most]
-		}
-		// 1. Waiting: from any state with one idle tick less.
-		for e := range most {
-			after[spot.Wait][e] = never
-			for state := range states {
-				if idle > 0 {
-					if on := g.fewest[g.at(state, idle-1, e)]; on < after[spot.Wait][e] {
-						after[spot.Wait][e], came[spot.Wait][e] = on, uint8(state)
-					}
-				}
-			}
-		}
-		// 2. Running: on from the same state, or from another with one entry less.
-		for _, state := range []spot.Choice{spot.Spot, spot.OnDemand} {
-			on := int32(0)
-			if state == spot.OnDemand {
-				on = 1
-			}
-			other := spot.Spot + spot.OnDemand - state
-			for e := range most {
-				best, back := before[state][e], state
-				if e > 0 && before[spot.Wait][e-1] < best {
-					best, back = before[spot.Wait][e-1], spot.Wait
-				}
-				if e > 0 && before[other][e-1] < best {
-					best, back = before[other][e-1], other
-				}
-				if state == spot.Spot && !g.offered[t] {
-					best = never
-				}
-				after[state][e], came[state][e] = min(best+on, never), uint8(back)
+		g.pause(idle, from)
+		g.work(spot.OnDemand, idle, 1, from)
+		if g.offered[t] {
+			g.work(spot.Spot, idle, 0, from)
+		} else {
+			for e := range g.room(idle) {
+				g.next[g.at(int(spot.Spot), idle, e)] = never
 			}
 		}
 	}
 	g.fewest, g.next, g.from[t] = g.next, g.fewest, from
+}
+
+// pause comes to wait: from any state with one idle tick less.
+func (g *grid) pause(idle int, from []uint8) {
+	for e := range g.room(idle) {
+		to := g.at(int(spot.Wait), idle, e)
+		g.next[to] = never
+		for before := range states {
+			if idle == 0 {
+				break
+			}
+			if on := g.fewest[g.at(before, idle-1, e)]; on < g.next[to] {
+				g.next[to], from[to] = on, uint8(before)
+			}
+		}
+	}
+}
+
+// work comes to run for a tick: on from the same state, or anew from another with one entry less.
+func (g *grid) work(state spot.Choice, idle int, onDemand int32, from []uint8) {
+	for e := range g.room(idle) {
+		best, back := g.fewest[g.at(int(state), idle, e)], int(state)
+		for before := range states {
+			if e == 0 || before == int(state) {
+				continue
+			}
+			if on := g.fewest[g.at(before, idle, e-1)]; on < best {
+				best, back = on, before
+			}
+		}
+		to := g.at(int(state), idle, e)
+		g.next[to], from[to] = min(best+onDemand, never), uint8(back)
+	}
 }
 
 // room is how many entries, none included, a course with so many idle ticks has time for.
