@@ -17,6 +17,7 @@ import (
 	"github.com/stint-ml/stint/api/apitest"
 	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
 // spotRequest is what `stint run --spot` would send.
@@ -142,6 +143,24 @@ func TestSpotRun(t *testing.T) {
 		}
 		if string(doc) != tt.want || run.purchase != tt.mention || (run.request.EnableManagedSpotTraining != nil) != tt.flags.spot {
 			t.Errorf("%s %q\nwant %s %q", doc, run.purchase, tt.want, tt.mention)
+		}
+	}
+}
+
+func TestASpotRunKeepsCheckpoints(t *testing.T) {
+	t.Parallel()
+	for want, request := range map[string]*sagemaker.CreateTrainingJobRequest{
+		"s3://b/job/checkpoints/": {EnableManagedSpotTraining: new(true)},
+		"s3://b/own/":             {EnableManagedSpotTraining: new(true), CheckpointConfig: &sagemaker.CheckpointConfig{S3Uri: new("s3://b/own/")}},
+		"":                        {},
+	} {
+		keepCheckpoints(request, "s3://b/job")
+		got := ""
+		if c := request.CheckpointConfig; c != nil {
+			got = *c.S3Uri
+		}
+		if got != want {
+			t.Errorf("checkpoints go to %q, want %q", got, want)
 		}
 	}
 }
