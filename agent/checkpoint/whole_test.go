@@ -184,7 +184,9 @@ func TestTornFilesAreNotShipped(t *testing.T) {
 		h.write("new.pt", "to")
 		h.write("fine.tmp", "fine")
 		h.age("last.pt", "new.pt", "fine.tmp")
-		time.Sleep(10 * time.Millisecond) // so that renaming is later than writing, as the kernel counts
+		for written := time.Now(); time.Since(written) < 10*time.Millisecond; { // renaming is later than writing, as the kernel counts
+			time.Sleep(time.Millisecond)
+		}
 		h.rename("fine.tmp", "fine.pt")
 		o.set(t, h.path("last.pt"), h.path("new.pt"))
 		if frozen {
@@ -245,19 +247,11 @@ func TestNothingOutsideIsRead(t *testing.T) {
 	b := newBundle(t)
 	h := b.start("algo-1", 1)
 	secret := t.TempDir()
-	if err := os.WriteFile(secret+"/key", []byte("SECRET"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.WriteFile(secret+"/key", []byte("SECRET"), 0o600))
 	h.write("sub/key", "mine")
 	h.round()
 	h.remove("sub")
-	for _, err := range []error{
-		os.Symlink(secret, h.path("sub")), os.Symlink(secret+"/key", h.path("key")), syscall.Mkfifo(h.path("fifo"), 0o600), os.Mkdir(h.path(".stint"), 0o755),
-	} {
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	must(t, os.Symlink(secret, h.path("sub")), os.Symlink(secret+"/key", h.path("key")), syscall.Mkfifo(h.path("fifo"), 0o600), os.Mkdir(h.path(".stint"), 0o755))
 	h.round()
 	for key, data := range b.objects() {
 		if strings.Contains(data, "SECRET") {
@@ -272,9 +266,7 @@ func TestNothingOutsideIsRead(t *testing.T) {
 		t.Errorf("restored %q", got)
 	}
 	// The folder itself is replaced.
-	if err := errors.Join(os.RemoveAll(h.dir), os.Symlink(secret, h.dir)); err != nil {
-		t.Fatal(err)
-	}
+	must(t, os.RemoveAll(h.dir), os.Symlink(secret, h.dir))
 	if err := h.Round(t.Context()); err == nil {
 		t.Error("the folder was a link, and was read")
 	}

@@ -72,8 +72,8 @@ func newGrid(job spot.Job, offered []bool) *grid {
 	}
 	size := states * (g.idle + 1) * (g.entries + 1)
 	g.fewest, g.next, g.from = make([]int32, size), make([]int32, size), make([][]uint8, g.ticks)
-	for i := range g.fewest {
-		g.fewest[i] = never
+	for i := range g.fewest { // beyond a row's room they stay so
+		g.fewest[i], g.next[i] = never, never
 	}
 	g.fewest[g.at(int(spot.Wait), 0, 0)] = 0
 	return g
@@ -85,51 +85,58 @@ func (g *grid) at(state, idle, entries int) int {
 
 // step moves every position over one tick.
 func (g *grid) step(t int) {
-	for i := range g.next {
-		g.next[i] = never
-	}
 	from := make([]uint8, len(g.next))
-	for before := range states {
-		for idle := 0; idle <= min(g.idle, t); idle++ {
-			for entries := 0; entries <= min(g.entries, t); entries++ {
-				fewest := g.fewest[g.at(before, idle, entries)]
-				if fewest == never {
-					continue
-				}
-				for state := range states {
-					if state == int(spot.Spot) && !g.offered[t] {
-						continue
-					}
-					to, ok := g.enter(before, state, idle, entries)
-					if !ok {
-						continue
-					}
-					on := fewest
-					if state == int(spot.OnDemand) {
-						on++
-					}
-					if on < g.next[to] {
-						g.next[to], from[to] = on, uint8(before)
+	for idle := range g.idle + 1 {
+		most := g.room(idle)
+		var before, after [states][]int32
+		var came [states][]uint8
+		for state := range states {
+			at := g.at(state, idle, 0)
+			before[state], after[state], came[state] = g.fewest[at:at+most], g.next[at:at+most], from[at:at+most]
+		}
+		// 1. Waiting: from any state with one idle tick less.
+		for e := range most {
+			after[spot.Wait][e] = never
+			for state := range states {
+				if idle > 0 {
+					if on := g.fewest[g.at(state, idle-1, e)]; on < after[spot.Wait][e] {
+						after[spot.Wait][e], came[spot.Wait][e] = on, uint8(state)
 					}
 				}
+			}
+		}
+		// 2. Running: on from the same state, or from another with one entry less.
+		for _, state := range []spot.Choice{spot.Spot, spot.OnDemand} {
+			on := int32(0)
+			if state == spot.OnDemand {
+				on = 1
+			}
+			other := spot.Spot + spot.OnDemand - state
+			for e := range most {
+				best, back := before[state][e], state
+				if e > 0 && before[spot.Wait][e-1] < best {
+					best, back = before[spot.Wait][e-1], spot.Wait
+				}
+				if e > 0 && before[other][e-1] < best {
+					best, back = before[other][e-1], other
+				}
+				if state == spot.Spot && !g.offered[t] {
+					best = never
+				}
+				after[state][e], came[state][e] = min(best+on, never), uint8(back)
 			}
 		}
 	}
 	g.fewest, g.next, g.from[t] = g.next, g.fewest, from
 }
 
-// enter is the position after a tick in a state, unless it leaves too little time for the work.
-func (g *grid) enter(before, state, idle, entries int) (int, bool) {
-	switch {
-	case state == int(spot.Wait):
-		idle++
-	case state != before:
-		entries++
+// room is how many entries, none included, a course with so many idle ticks has time for.
+func (g *grid) room(idle int) int {
+	most := g.entries
+	if g.cost > 0 {
+		most = min(most, int((g.slack-time.Duration(idle)*g.tick)/g.cost))
 	}
-	if idle > g.idle || entries > g.entries || time.Duration(idle)*g.tick+time.Duration(entries)*g.cost > g.slack {
-		return 0, false
-	}
-	return g.at(state, idle, entries), true
+	return most + 1
 }
 
 // course walks back from the cheapest last position.
@@ -139,7 +146,7 @@ func (g *grid) course(job spot.Job) (spot.Course, error) {
 		for idle := 0; idle <= g.idle; idle++ {
 			for entries := 0; entries <= g.entries; entries++ {
 				on := g.fewest[g.at(state, idle, entries)]
-				if on == never {
+				if on >= never {
 					continue
 				}
 				hours := float64(on) + float64(g.ticks-idle-int(on))/job.PriceRatio
