@@ -32,6 +32,8 @@ type Config struct {
 	Root    string // /opt/ml
 	Outside string // Root as the machine names it, for Outcome.Kept; empty: the same
 	Shim    string // path of the script-mode program, for {shim} in a runtime's entry
+	// ServeProgram is the path of the model server, for {shim} in a runtime's serve entry.
+	ServeProgram string
 
 	User   *User         // of the user's process; nil: the agent's own
 	Memory func() Memory // nil: nothing is known
@@ -62,6 +64,8 @@ type agent struct {
 	store  *store
 	meta   *metadata // nil: none could be had
 	keeper keeper
+
+	container sagemaker.ContainerDefinition // of an endpoint's instance
 }
 
 // Run does one assignment from beginning to end. The end of ctx is a request to stop in order, as Ack.Stop is. Run returns
@@ -97,7 +101,7 @@ func Run(ctx context.Context, cfg Config) error {
 	// 2 to 8. Do it.
 	outcome := a.outcomeOf(life, err)
 	if err == nil {
-		outcome = a.perform(a.orders.work, life)
+		outcome = a.do(a.orders.work, life)
 	}
 	// 9. Report the outcome, until it is acknowledged. When the capacity goes before that, it is in the spool.
 	if life.Err() == nil {
@@ -159,11 +163,23 @@ func (a *agent) takeAssignment(work context.Context) error {
 		wait(work, a.Clock, pause)
 		pause = min(2*pause, longestPause)
 	}
-	if err := decodeSpec(a.job.Spec, &a.spec); err != nil {
+	read := func() error { return decodeSpec(a.job.Spec, &a.spec) }
+	if a.job.Kind == platform.KindEndpoint {
+		read = a.readContainer
+	}
+	if err := read(); err != nil {
 		return err
 	}
 	a.store = newStore(a.Config, a.job)
 	return nil
+}
+
+// do does what the assignment is of.
+func (a *agent) do(work, life context.Context) platform.Outcome {
+	if a.job.Kind == platform.KindEndpoint {
+		return a.serve(work, life)
+	}
+	return a.perform(work, life)
 }
 
 // perform does steps 2 to 8 and tells how it went.

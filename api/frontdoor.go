@@ -144,7 +144,7 @@ var strangers = [...]service{
 }
 
 // serveScope serves a request that says which service it is signed for. Several services may share a signing name; then
-// the name in the request tells them apart.
+// the name in the request, or its path, tells them apart.
 func (f *FrontDoor) serveScope(w http.ResponseWriter, r *http.Request, name string) {
 	candidates := f.services[name]
 	if len(candidates) == 0 {
@@ -152,11 +152,10 @@ func (f *FrontDoor) serveScope(w http.ResponseWriter, r *http.Request, name stri
 		return
 	}
 	chosen := candidates[0]
-	if own, _, ok := names(r); ok {
-		for _, s := range candidates {
-			if s.Model.TargetPrefix == own {
-				chosen = s
-			}
+	own, _, named := names(r)
+	for _, s := range candidates {
+		if named && s.Model.TargetPrefix == own || s.Path != "" && strings.HasPrefix(r.URL.Path, s.Path) {
+			chosen = s
 		}
 	}
 	f.serve(w, r, chosen)

@@ -31,8 +31,12 @@ type exchange struct {
 // serve answers one request to a service.
 func (f *FrontDoor) serve(w http.ResponseWriter, r *http.Request, s *service) {
 	x := &exchange{door: f, w: w, r: r, service: s, protocol: s.speaks(r)}
-	out, err := x.answer()
-	if err == nil {
+	var err error
+	if s.Serve != nil {
+		err = x.pass()
+	} else if out, failure := x.answer(); failure != nil {
+		err = failure
+	} else {
 		err = x.write(out)
 	}
 	if err != nil {
@@ -44,20 +48,35 @@ func (f *FrontDoor) serve(w http.ResponseWriter, r *http.Request, s *service) {
 	}
 }
 
-// answer takes a request from its bytes to the handler's answer.
-func (x *exchange) answer() (any, error) {
-	ctx := x.r.Context()
+// receive reads a request's body within its bounds and finds out who calls.
+func (x *exchange) receive() ([]byte, error) {
 	x.call = Call{
-		Site: x.door.Site, RequestID: wire.RequestID(ctx), Now: x.door.Clock.Now().UTC().Truncate(time.Microsecond),
+		Site: x.door.Site, RequestID: wire.RequestID(x.r.Context()), Now: x.door.Clock.Now().UTC().Truncate(time.Microsecond),
 		SourceIP: peerIP(x.r), Secure: x.r.TLS != nil, identities: x.door.Identities,
 	}
-	// 1. Read the body within its bounds.
 	body, err := wire.ReadBody(x.r, x.service.maxBody)
 	if err != nil {
 		return nil, err
 	}
-	// 2. Find out who calls.
-	if err := x.authenticate(body); err != nil {
+	return body, x.authenticate(body)
+}
+
+// pass hands a request to a service that speaks HTTP itself.
+func (x *exchange) pass() error {
+	body, err := x.receive()
+	if err != nil {
+		return err
+	}
+	x.call.Operation = x.r.Method + " " + x.service.Path
+	return x.service.Serve(x.r.Context(), &x.call, x.w, x.r, body)
+}
+
+// answer takes a request from its bytes to the handler's answer.
+func (x *exchange) answer() (any, error) {
+	ctx := x.r.Context()
+	// 1. and 2. Read the body and find out who calls.
+	body, err := x.receive()
+	if err != nil {
 		return nil, err
 	}
 	// 3. Find the operation, decode its input and check it.

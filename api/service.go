@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"maps"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -20,6 +21,11 @@ type Service struct {
 	MaxBody int64 // bytes of a request; 0 means 1 MiB
 	// Operations by name. What the model has and this has not answers "not supported".
 	Operations map[string]Operation
+	// Path and Serve are of a service that reads and writes HTTP itself, for speed or for streams: requests that are signed for
+	// its signing name and whose path begins with Path. Serve is called with the caller known and the body read and verified; it
+	// asks for permission by Call.Authorize, and an error that it returns must come before it has written anything.
+	Path  string
+	Serve func(ctx context.Context, call *Call, w http.ResponseWriter, r *http.Request, body []byte) error
 }
 
 // Operation is one thing that a service can do.

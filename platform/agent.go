@@ -9,13 +9,13 @@ import (
 // Assignment is what an agent is to do. It is asked for again after a reconnect: endpoints may have moved.
 type Assignment struct {
 	Agent     AgentID         `json:"agent"`
-	Kind      Kind            `json:"kind"` // KindTrainingJob
+	Kind      Kind            `json:"kind"` // KindTrainingJob or KindEndpoint
 	Name      string          `json:"name"`
 	ARN       ARN             `json:"arn"`
 	Site      Site            `json:"site"`
 	Host      string          `json:"host"`  // algo-1
 	Hosts     []string        `json:"hosts"` // sorted, this one among them
-	Spec      json.RawMessage `json:"spec"`  // the create request, as validated
+	Spec      json.RawMessage `json:"spec"`  // the create request, as validated; of an endpoint's instance the model's ContainerDefinition
 	Runtime   Runtime         `json:"runtime"`
 	CPUs      int             `json:"cpus"`       // whole cores the job may count on, for SM_NUM_CPUS
 	Endpoint  string          `json:"endpoint"`   // all services, for the user's code
@@ -24,8 +24,9 @@ type Assignment struct {
 	Output    URI             `json:"output"`     // where model.tar.gz and output.tar.gz go: {S3OutputPath}/{job}/output
 	LogGroup  string          `json:"logGroup"`
 	LogStream string          `json:"logStream"`
-	MaxRun    Seconds         `json:"maxRunSeconds"`    // of the user's code in this attempt; 0 = unbounded
-	StopGrace Seconds         `json:"stopGraceSeconds"` // between SIGTERM and SIGKILL
+	MaxRun    Seconds         `json:"maxRunSeconds"`           // of the user's code in this attempt; 0 = unbounded
+	Health    Seconds         `json:"healthSeconds,omitempty"` // of an endpoint's instance: from the container's start until it must answer /ping
+	StopGrace Seconds         `json:"stopGraceSeconds"`        // between SIGTERM and SIGKILL
 	Purchase  Purchase        `json:"purchase"`
 	// Checkpoints is nil when the job has no CheckpointConfig.
 	Checkpoints *CheckpointPlan `json:"checkpoints,omitempty"`
@@ -45,6 +46,7 @@ const (
 	PhaseDownloading Phase = "Downloading"
 	PhaseTraining    Phase = "Training" // the user's process has been started
 	PhaseUploading   Phase = "Uploading"
+	PhaseInService   Phase = "InService" // of an endpoint's instance: the container answers /ping
 )
 
 // OutcomeKind says how a job ended on one host.
@@ -84,6 +86,7 @@ type Report struct {
 	Seq     int64         `json:"seq"`
 	At      time.Time     `json:"at"`
 	Phase   Phase         `json:"phase,omitempty"`
+	Address string        `json:"address,omitempty"` // with PhaseInService: host:port of the container
 	Message string        `json:"message,omitempty"` // with Phase: what people see as the status message; alone: a warning on the job
 	Logs    []LogEvent    `json:"logs,omitempty"`
 	Metrics []MetricValue `json:"metrics,omitempty"`

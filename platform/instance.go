@@ -82,6 +82,11 @@ func (c Capacity) Fits(need Capacity) bool {
 	return need.MilliCPU <= c.MilliCPU && need.MemoryBytes <= c.MemoryBytes && need.GPUs <= c.GPUs
 }
 
+// Plus gives both together.
+func (c Capacity) Plus(o Capacity) Capacity {
+	return Capacity{c.MilliCPU + o.MilliCPU, c.MemoryBytes + o.MemoryBytes, c.GPUs + o.GPUs}
+}
+
 // Minus gives what is left after taking away o; parts may become negative when a machine shrank.
 func (c Capacity) Minus(o Capacity) Capacity {
 	return Capacity{c.MilliCPU - o.MilliCPU, c.MemoryBytes - o.MemoryBytes, c.GPUs - o.GPUs}

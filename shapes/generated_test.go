@@ -65,6 +65,9 @@ func TestPatternsMean(t *testing.T) {
 		{"sagemaker ModelPackageGroupArn", []string{"arn:aws:sagemaker:us-east-1:111122223333:model-package-group/g" + strings.Repeat("g", 1500)}, []string{"arn:aws:sagemaker:us-east-1:111122223333:model-package-group/", "arn:aws:sagemaker:us-east-1:111122223333:model-package-group/a b"}},
 		{"sagemaker RoleArn", []string{"arn:aws:iam::111122223333:role/r", "arn:aws-cn:iam::111122223333:role/a/b"}, []string{"arn:aws:iam::1:role/r", "xarn:aws:iam::111122223333:role/r"}},
 		{"sagemaker HyperParameterValue", []string{"", "\"a\" b", "é"}, []string{"a\nb", "a\rb", "a\u0085b", "a\u2028b", "a\u2029b"}},
+		{"sagemaker VersionedArnOrName", []string{"a", "a-b", "a/12", "arn:aws:sagemaker:us-east-1:111122223333:model-package/a-b/3"}, []string{"", "a-", "a-/1", "a/", "a/1234567890", strings.Repeat("a", 64)}},
+		{"sagemaker AlarmName", []string{"a", " a ", "5xx é"}, []string{"", " ", "\t ", "a\nb", "\v"}},
+		{"sagemaker MetricsEndpointPath", []string{"/a", "/.", "/a.b/c-d.", "/.a", "//"}, []string{"", "/", "a", "/..", "/a..b", "/a b", "/a/.."}},
 		{"sagemaker TrainingEnvironmentValue", []string{"", "a\nb"}, nil},
 		{"sagemaker S3Uri", []string{"s3://b", "s3://b/", "https://h/p"}, []string{"file:///a", "s3://", "s3://b/\n"}},
 		{"iam policyDocumentType", []string{"{\"a\": \"é\"}\n\t"}, []string{"", "\x00", "☃"}},
@@ -138,7 +141,7 @@ var scalars = map[shapes.Kind]string{
 }
 
 // openEnums are checked elsewhere, so their descriptors list no values.
-var openEnums = []string{"sagemaker.TrainingInstanceType"}
+var openEnums = []string{"sagemaker.TrainingInstanceType", "sagemaker.ProductionVariantInstanceType"}
 
 func (m *matcher) match(where string, shape *shapes.Shape, goType reflect.Type) {
 	switch shape.Kind {

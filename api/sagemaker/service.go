@@ -4,6 +4,8 @@ package sagemaker
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/stint-ml/stint/api"
@@ -28,7 +30,7 @@ type service struct{ Config }
 // New makes the service.
 func New(config Config) *api.Service {
 	s := &service{config}
-	return &api.Service{
+	made := &api.Service{
 		Model: &sagemaker.Service,
 		Words: api.JSONWords,
 		Operations: map[string]api.Operation{
@@ -78,12 +80,17 @@ func New(config Config) *api.Service {
 			},
 		},
 	}
+	maps.Copy(made.Operations, s.inference())
+	return made
 }
 
 // jobARN names a training job of this site.
 func jobARN(c *api.Call, name *string) platform.ARN {
 	return c.Site.ARN("sagemaker", "training-job/"+*name)
 }
+
+// taggable are the kinds of resources that carry tags. An ARN names its resource's type by the same word.
+var taggable = []platform.Kind{platform.KindTrainingJob, platform.KindModel, platform.KindEndpointConfig, platform.KindEndpoint}
 
 // tagged finds the record behind the ARN of a resource that carries tags.
 func (s *service) tagged(ctx context.Context, call *api.Call, arn string) (platform.Record, error) {
@@ -92,10 +99,10 @@ func (s *service) tagged(ctx context.Context, call *api.Call, arn string) (platf
 		return platform.Record{}, invalid("The ARN %s does not name a resource of this account and region", arn)
 	}
 	kind, name, _ := strings.Cut(resource, "/")
-	if kind != string(platform.KindTrainingJob) {
+	if !slices.Contains(taggable, platform.Kind(kind)) {
 		return platform.Record{}, unsupported("Tagging a resource of type "+kind, "")
 	}
-	rec, err := s.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
+	rec, err := s.Store.Get(ctx, platform.Key{Kind: platform.Kind(kind), Name: name})
 	if platform.Is(err, platform.NotFound) {
 		return rec, notFound(arn)
 	}

@@ -29,7 +29,7 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 		}
 		warnings = append(warnings, risk)
 	}
-	instance, err := s.instance(string(*in.ResourceConfig.InstanceType))
+	instance, err := s.instance("resourceConfig.instanceType", string(*in.ResourceConfig.InstanceType))
 	if err != nil {
 		return nil, err
 	}
@@ -63,14 +63,15 @@ func (s *service) createTrainingJob(ctx context.Context, call *api.Call, in *sag
 	return &sagemaker.CreateTrainingJobResponse{TrainingJobArn: ptr(string(arn))}, nil
 }
 
-// instance finds a type in this installation's catalogue; the refusal is the service model's, with our list.
-func (s *service) instance(name string) (platform.Instance, error) {
+// instance finds a type in this installation's catalogue; the refusal is the service model's, with our list. path is
+// where the request names it.
+func (s *service) instance(path, name string) (platform.Instance, error) {
 	i, err := s.Catalog.Lookup(platform.InstanceType(name))
 	if err == nil {
 		return i, nil
 	}
 	return i, &shapes.ValidationError{Violations: []shapes.Violation{{
-		Path: "resourceConfig.instanceType", Value: name,
+		Path: path, Value: name,
 		Constraint: "Member must satisfy enum value set: [" + strings.Join(s.Catalog.Types(), ", ") + "]",
 	}}}
 }

@@ -31,6 +31,7 @@ const (
 // The loop's names for "look at the queue", "at the market", "at who is due" and "at everything"; no job can be called so.
 const (
 	scheduleName = "(schedule)"
+	roomName     = "training jobs" // by which all of them hold room together
 	marketName   = "(market)"
 	dueName      = "(due)"
 	resyncName   = "(resync)"
@@ -47,6 +48,7 @@ type Config struct {
 	Random   io.Reader // a cryptographic source
 	Site     platform.Site
 	Key      control.TokenKey
+	Room     *control.Room // what of the machine is held, shared with other controllers; nil: nobody else holds any
 	// Endpoints tells where agents and jobs find the services and the object store now.
 	Endpoints func() (services, s3 string)
 	// StopGrace is the time between SIGTERM and SIGKILL for a job that is to stop; 0 is AWS's.
@@ -81,6 +83,9 @@ type Controller struct {
 func New(cfg Config) *Controller {
 	cfg.StopGrace, cfg.Notice = cmp.Or(cfg.StopGrace, stopGrace), cmp.Or(cfg.Notice, spotNotice)
 	cfg.Policy, cfg.StartUp = cmp.Or(cfg.Policy, spot.Default), cmp.Or(cfg.StartUp, startPrior)
+	if cfg.Room == nil {
+		cfg.Room = control.NewRoom()
+	}
 	c := &Controller{
 		Config: cfg, delivery: map[platform.AgentID]*delivery{}, view: newView(), brains: map[string]*brain{},
 		pools: map[platform.InstanceType]*pool{},
@@ -100,6 +105,7 @@ func (c *Controller) Start(ctx context.Context) error {
 	c.stops = append(c.stops, stop)
 	c.mu.Unlock()
 	c.loop.Start()
+	c.Room.Freed(func() { c.loop.Enqueue(scheduleName) })
 	c.loop.Go(func(context.Context) {
 		for key := range changed {
 			c.loop.Enqueue(key.Name)

@@ -8,47 +8,80 @@ import "github.com/stint-ml/stint/shapes"
 // needs none of them does not pay for them.
 
 var (
-	pattern0  = shapes.Pattern{Source: `([\p{L}\p{Z}\p{N}_.:/=+\-@]*)`}
-	pattern1  = shapes.Pattern{Source: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content\/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}\/DataSet\/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(\/\d{1,4}.\d{1,4}.\d{1,4})?`, RE2: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}/DataSet/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(/\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4})?`}
-	pattern2  = shapes.Pattern{Source: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content\/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}\/Model\/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(\/\d{1,4}.\d{1,4}.\d{1,4})?`, RE2: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}/Model/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(/\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4})?`}
-	pattern3  = shapes.Pattern{Source: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,62})(?<!-)`, RE2: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?`}
-	pattern4  = shapes.Pattern{Source: `(fs-[0-9a-f]{8,})`}
-	pattern5  = shapes.Pattern{Source: `(https|s3)://([^/]+)/?(.*)`, RE2: `(https|s3)://([^/]+)/?([^\n\r\x{85}\x{2028}\x{2029}]*)`}
-	pattern6  = shapes.Pattern{Source: `.*`, RE2: `[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern7  = shapes.Pattern{Source: `.+`, RE2: `[^\n\r\x{85}\x{2028}\x{2029}]+`}
-	pattern8  = shapes.Pattern{Source: `[-0-9a-zA-Z]+`}
-	pattern9  = shapes.Pattern{Source: `[A-Za-z0-9\.\-_]+`}
-	pattern10 = shapes.Pattern{Source: `[\S\s]*`}
-	pattern11 = shapes.Pattern{Source: `[a-zA-Z0-9:/_-]*`}
-	pattern12 = shapes.Pattern{Source: `[a-zA-Z0-9\-]+`}
-	pattern13 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,119}`}
-	pattern14 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
-	pattern15 = shapes.Pattern{Source: `[a-zA-Z_][a-zA-Z0-9_]*`}
-	pattern16 = shapes.Pattern{Source: `\d+K`}
-	pattern17 = shapes.Pattern{Source: `arn:[\p{Alnum}\-]+:lambda:[\p{Alnum}\-]+:[0-9]{12}:function:.*`, RE2: `arn:[a-zA-Z0-9\-]+:lambda:[a-zA-Z0-9\-]+:[0-9]{12}:function:[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern18 = shapes.Pattern{Source: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:.+`, RE2: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:[^\n\r\x{85}\x{2028}\x{2029}]+`}
-	pattern19 = shapes.Pattern{Source: `arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`}
-	pattern20 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern21 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern22 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern23 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern24 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:processing-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
-	pattern25 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
-	pattern26 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern27 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,}`}
-	pattern28 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,}`}
+	pattern0  = shapes.Pattern{Source: `(?!\s*$).+`, RE2: `[^\n\r\x{85}\x{2028}\x{2029}]*[^\t\n\x0b\f\r \x{85}\x{2028}\x{2029}][^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern1  = shapes.Pattern{Source: `([\p{L}\p{Z}\p{N}_.:/=+\-@]*)`}
+	pattern2  = shapes.Pattern{Source: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content\/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}\/DataSet\/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(\/\d{1,4}.\d{1,4}.\d{1,4})?`, RE2: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}/DataSet/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(/\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4})?`}
+	pattern3  = shapes.Pattern{Source: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content\/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}\/Model\/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(\/\d{1,4}.\d{1,4}.\d{1,4})?`, RE2: `(arn:[a-z0-9-\.]{1,63}:sagemaker:\w+(?:-\w+)+:(\d{12}|aws):hub-content/)[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}/Model/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,63}(/\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4}[^\n\r\x{85}\x{2028}\x{2029}]\d{1,4})?`}
+	pattern4  = shapes.Pattern{Source: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,62})(?<!-)`, RE2: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?`}
+	pattern5  = shapes.Pattern{Source: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,62})(?<!-)(\/[0-9]{1,9})?`, RE2: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\/[0-9]{1,9})?`}
+	pattern6  = shapes.Pattern{Source: `(fs-[0-9a-f]{8,})`}
+	pattern7  = shapes.Pattern{Source: `(https|s3)://([^/])/?(.*)`, RE2: `(https|s3)://([^/])/?([^\n\r\x{85}\x{2028}\x{2029}]*)`}
+	pattern8  = shapes.Pattern{Source: `(https|s3)://([^/]+)/?(.*)`, RE2: `(https|s3)://([^/]+)/?([^\n\r\x{85}\x{2028}\x{2029}]*)`}
+	pattern9  = shapes.Pattern{Source: `.*`, RE2: `[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern10 = shapes.Pattern{Source: `.+`, RE2: `[^\n\r\x{85}\x{2028}\x{2029}]+`}
+	pattern11 = shapes.Pattern{Source: `/(?!.*\.\.)[a-zA-Z0-9/_.\-]+`, RE2: `/(?:\.|\.?[a-zA-Z0-9/_\-]+(?:\.[a-zA-Z0-9/_\-]+)*\.?)`}
+	pattern12 = shapes.Pattern{Source: `[-0-9a-zA-Z]+`}
+	pattern13 = shapes.Pattern{Source: `[A-Za-z0-9\.\-_]+`}
+	pattern14 = shapes.Pattern{Source: `[\S\s]*`}
+	pattern15 = shapes.Pattern{Source: `[\S]+`}
+	pattern16 = shapes.Pattern{Source: `[\s\S]+`}
+	pattern17 = shapes.Pattern{Source: `[a-zA-Z0-9-]+`}
+	pattern18 = shapes.Pattern{Source: `[a-zA-Z0-9:/_-]*`}
+	pattern19 = shapes.Pattern{Source: `[a-zA-Z0-9\-]+`}
+	pattern20 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9])*\/[a-zA-Z0-9](-*[a-zA-Z0-9+.])*`, RE2: `[a-zA-Z0-9](-*[a-zA-Z0-9])*/[a-zA-Z0-9](-*[a-zA-Z0-9+.])*`}
+	pattern21 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9])*\/[a-zA-Z0-9](-*[a-zA-Z0-9.])*`, RE2: `[a-zA-Z0-9](-*[a-zA-Z0-9])*/[a-zA-Z0-9](-*[a-zA-Z0-9.])*`}
+	pattern22 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,119}`}
+	pattern23 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
+	pattern24 = shapes.Pattern{Source: `[a-zA-Z0-9]([\-a-zA-Z0-9]*[a-zA-Z0-9])?`}
+	pattern25 = shapes.Pattern{Source: `[a-zA-Z_][a-zA-Z0-9_]*`}
+	pattern26 = shapes.Pattern{Source: `\d+K`}
+	pattern27 = shapes.Pattern{Source: `arn:[\p{Alnum}\-]+:lambda:[\p{Alnum}\-]+:[0-9]{12}:function:.*`, RE2: `arn:[a-zA-Z0-9\-]+:lambda:[a-zA-Z0-9\-]+:[0-9]{12}:function:[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern28 = shapes.Pattern{Source: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:.+`, RE2: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:[^\n\r\x{85}\x{2028}\x{2029}]+`}
+	pattern29 = shapes.Pattern{Source: `arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`}
+	pattern30 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern31 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern32 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint-config/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint-config/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern33 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern34 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern35 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern36 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern37 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern38 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:processing-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
+	pattern39 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
+	pattern40 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern41 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,}`}
+	pattern42 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,}`}
+	pattern43 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sns:[a-z0-9\-]*:[0-9]{12}:[a-zA-Z0-9_.-]+`}
+	pattern44 = shapes.Pattern{Source: `mig-[0-9]+g\.[0-9]+gb([+-][a-z0-9.]+)*`}
 )
 
 var (
-	shapeAcceptEula   = shapes.Shape{Name: "AcceptEula", Kind: shapes.KindBoolean}
-	shapeAddTagsInput = shapes.Shape{Name: "AddTagsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeAcceleratorPartitionLayout = shapes.Shape{Name: "AcceleratorPartitionLayout", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AcceleratorPartitionTypes", Shape: &shapeAcceleratorPartitionTypeList},
+	}}
+	shapeAcceleratorPartitionLayouts  = shapes.Shape{Name: "AcceleratorPartitionLayouts", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 32, HasMax: true, Elem: &shapeAcceleratorPartitionLayout}
+	shapeAcceleratorPartitionType     = shapes.Shape{Name: "AcceleratorPartitionType", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern44}
+	shapeAcceleratorPartitionTypeList = shapes.Shape{Name: "AcceleratorPartitionTypeList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 32, HasMax: true, Elem: &shapeAcceleratorPartitionType}
+	shapeAcceptEula                   = shapes.Shape{Name: "AcceptEula", Kind: shapes.KindBoolean}
+	shapeAddTagsInput                 = shapes.Shape{Name: "AddTagsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ResourceArn", Shape: &shapeResourceArn, Required: true},
 		{Name: "Tags", Shape: &shapeTagList, Required: true},
 	}}
 	shapeAddTagsOutput = shapes.Shape{Name: "AddTagsOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Tags", Shape: &shapeTagList},
 	}}
-	shapeAlgorithmImage         = shapes.Shape{Name: "AlgorithmImage", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern6}
+	shapeAdditionalModelChannelName = shapes.Shape{Name: "AdditionalModelChannelName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern13}
+	shapeAdditionalModelDataSource  = shapes.Shape{Name: "AdditionalModelDataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ChannelName", Shape: &shapeAdditionalModelChannelName, Required: true},
+		{Name: "S3DataSource", Shape: &shapeS3ModelDataSource, Required: true},
+	}}
+	shapeAdditionalModelDataSources = shapes.Shape{Name: "AdditionalModelDataSources", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 5, HasMax: true, Elem: &shapeAdditionalModelDataSource}
+	shapeAlarm                      = shapes.Shape{Name: "Alarm", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmName", Shape: &shapeAlarmName},
+	}}
+	shapeAlarmList              = shapes.Shape{Name: "AlarmList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeAlarm}
+	shapeAlarmName              = shapes.Shape{Name: "AlarmName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern0}
+	shapeAlgorithmImage         = shapes.Shape{Name: "AlgorithmImage", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern9}
 	shapeAlgorithmSpecification = shapes.Shape{Name: "AlgorithmSpecification", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingImage", Shape: &shapeAlgorithmImage},
 		{Name: "AlgorithmName", Shape: &shapeArnOrName},
@@ -59,14 +92,59 @@ var (
 		{Name: "ContainerArguments", Shape: &shapeTrainingContainerArguments},
 		{Name: "TrainingImageConfig", Shape: &shapeTrainingImageConfig},
 	}}
-	shapeArnOrName             = shapes.Shape{Name: "ArnOrName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 170, HasMax: true, Pattern: &pattern3}
-	shapeAttributeName         = shapes.Shape{Name: "AttributeName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern7}
-	shapeAttributeNames        = shapes.Shape{Name: "AttributeNames", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 16, HasMax: true, Elem: &shapeAttributeName}
-	shapeAutoMLJobArn          = shapes.Shape{Name: "AutoMLJobArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern20}
+	shapeArnOrName                  = shapes.Shape{Name: "ArnOrName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 170, HasMax: true, Pattern: &pattern4}
+	shapeAsyncInferenceClientConfig = shapes.Shape{Name: "AsyncInferenceClientConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MaxConcurrentInvocationsPerInstance", Shape: &shapeMaxConcurrentInvocationsPerInstance},
+	}}
+	shapeAsyncInferenceConfig = shapes.Shape{Name: "AsyncInferenceConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ClientConfig", Shape: &shapeAsyncInferenceClientConfig},
+		{Name: "OutputConfig", Shape: &shapeAsyncInferenceOutputConfig, Required: true},
+	}}
+	shapeAsyncInferenceNotificationConfig = shapes.Shape{Name: "AsyncInferenceNotificationConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "SuccessTopic", Shape: &shapeSnsTopicArn},
+		{Name: "ErrorTopic", Shape: &shapeSnsTopicArn},
+		{Name: "IncludeInferenceResponseIn", Shape: &shapeAsyncNotificationTopicTypeList},
+	}}
+	shapeAsyncInferenceOutputConfig = shapes.Shape{Name: "AsyncInferenceOutputConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
+		{Name: "S3OutputPath", Shape: &shapeDestinationS3Uri},
+		{Name: "NotificationConfig", Shape: &shapeAsyncInferenceNotificationConfig},
+		{Name: "S3FailurePath", Shape: &shapeDestinationS3Uri},
+	}}
+	shapeAsyncNotificationTopicTypeList = shapes.Shape{Name: "AsyncNotificationTopicTypeList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 2, HasMax: true, Elem: &shapeAsyncNotificationTopicTypes}
+	shapeAsyncNotificationTopicTypes    = shapes.Shape{Name: "AsyncNotificationTopicTypes", Kind: shapes.KindString, Enum: []string{"SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"}}
+	shapeAttributeName                  = shapes.Shape{Name: "AttributeName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern10}
+	shapeAttributeNames                 = shapes.Shape{Name: "AttributeNames", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 16, HasMax: true, Elem: &shapeAttributeName}
+	shapeAutoMLJobArn                   = shapes.Shape{Name: "AutoMLJobArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern31}
+	shapeAutoRollbackConfig             = shapes.Shape{Name: "AutoRollbackConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Alarms", Shape: &shapeAlarmList},
+	}}
 	shapeBillableTimeInSeconds = shapes.Shape{Name: "BillableTimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
 	shapeBillableTokenCount    = shapes.Shape{Name: "BillableTokenCount", Kind: shapes.KindLong, Min: 0, HasMin: true}
-	shapeBoolean               = shapes.Shape{Name: "Boolean", Kind: shapes.KindBoolean}
-	shapeChannel               = shapes.Shape{Name: "Channel", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeBlueGreenUpdatePolicy = shapes.Shape{Name: "BlueGreenUpdatePolicy", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TrafficRoutingConfiguration", Shape: &shapeTrafficRoutingConfig, Required: true},
+		{Name: "TerminationWaitInSeconds", Shape: &shapeTerminationWaitInSeconds},
+		{Name: "MaximumExecutionTimeoutInSeconds", Shape: &shapeMaximumExecutionTimeoutInSeconds},
+	}}
+	shapeBoolean                       = shapes.Shape{Name: "Boolean", Kind: shapes.KindBoolean}
+	shapeCapacityReservationPreference = shapes.Shape{Name: "CapacityReservationPreference", Kind: shapes.KindString, Enum: []string{"capacity-reservations-only"}}
+	shapeCapacitySize                  = shapes.Shape{Name: "CapacitySize", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Type", Shape: &shapeCapacitySizeType, Required: true},
+		{Name: "Value", Shape: &shapeCapacitySizeValue, Required: true},
+	}}
+	shapeCapacitySizeType         = shapes.Shape{Name: "CapacitySizeType", Kind: shapes.KindString, Enum: []string{"INSTANCE_COUNT", "CAPACITY_PERCENT"}}
+	shapeCapacitySizeValue        = shapes.Shape{Name: "CapacitySizeValue", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeCaptureContentTypeHeader = shapes.Shape{Name: "CaptureContentTypeHeader", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "CsvContentTypes", Shape: &shapeCsvContentTypes},
+		{Name: "JsonContentTypes", Shape: &shapeJsonContentTypes},
+	}}
+	shapeCaptureMode   = shapes.Shape{Name: "CaptureMode", Kind: shapes.KindString, Enum: []string{"Input", "Output", "InputAndOutput"}}
+	shapeCaptureOption = shapes.Shape{Name: "CaptureOption", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "CaptureMode", Shape: &shapeCaptureMode, Required: true},
+	}}
+	shapeCaptureOptionList = shapes.Shape{Name: "CaptureOptionList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 32, HasMax: true, Elem: &shapeCaptureOption}
+	shapeCaptureStatus     = shapes.Shape{Name: "CaptureStatus", Kind: shapes.KindString, Enum: []string{"Started", "Stopped"}}
+	shapeChannel           = shapes.Shape{Name: "Channel", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ChannelName", Shape: &shapeChannelName, Required: true},
 		{Name: "DataSource", Shape: &shapeDataSource, Required: true},
 		{Name: "ContentType", Shape: &shapeContentType},
@@ -75,22 +153,137 @@ var (
 		{Name: "InputMode", Shape: &shapeTrainingInputMode},
 		{Name: "ShuffleConfig", Shape: &shapeShuffleConfig},
 	}}
-	shapeChannelName      = shapes.Shape{Name: "ChannelName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern9}
+	shapeChannelName      = shapes.Shape{Name: "ChannelName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern13}
 	shapeCheckpointConfig = shapes.Shape{Name: "CheckpointConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "S3Uri", Shape: &shapeS3Uri, Required: true},
 		{Name: "LocalPath", Shape: &shapeDirectoryPath},
 	}}
+	shapeClarifyContentTemplate    = shapes.Shape{Name: "ClarifyContentTemplate", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern9}
+	shapeClarifyEnableExplanations = shapes.Shape{Name: "ClarifyEnableExplanations", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern9}
+	shapeClarifyExplainerConfig    = shapes.Shape{Name: "ClarifyExplainerConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EnableExplanations", Shape: &shapeClarifyEnableExplanations},
+		{Name: "InferenceConfig", Shape: &shapeClarifyInferenceConfig},
+		{Name: "ShapConfig", Shape: &shapeClarifyShapConfig, Required: true},
+	}}
+	shapeClarifyFeatureHeaders    = shapes.Shape{Name: "ClarifyFeatureHeaders", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 256, HasMax: true, Elem: &shapeClarifyHeader}
+	shapeClarifyFeatureType       = shapes.Shape{Name: "ClarifyFeatureType", Kind: shapes.KindString, Enum: []string{"numerical", "categorical", "text"}}
+	shapeClarifyFeatureTypes      = shapes.Shape{Name: "ClarifyFeatureTypes", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 256, HasMax: true, Elem: &shapeClarifyFeatureType}
+	shapeClarifyFeaturesAttribute = shapes.Shape{Name: "ClarifyFeaturesAttribute", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern9}
+	shapeClarifyHeader            = shapes.Shape{Name: "ClarifyHeader", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern9}
+	shapeClarifyInferenceConfig   = shapes.Shape{Name: "ClarifyInferenceConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "FeaturesAttribute", Shape: &shapeClarifyFeaturesAttribute},
+		{Name: "ContentTemplate", Shape: &shapeClarifyContentTemplate},
+		{Name: "MaxRecordCount", Shape: &shapeClarifyMaxRecordCount},
+		{Name: "MaxPayloadInMB", Shape: &shapeClarifyMaxPayloadInMB},
+		{Name: "ProbabilityIndex", Shape: &shapeClarifyProbabilityIndex},
+		{Name: "LabelIndex", Shape: &shapeClarifyLabelIndex},
+		{Name: "ProbabilityAttribute", Shape: &shapeClarifyProbabilityAttribute},
+		{Name: "LabelAttribute", Shape: &shapeClarifyLabelAttribute},
+		{Name: "LabelHeaders", Shape: &shapeClarifyLabelHeaders},
+		{Name: "FeatureHeaders", Shape: &shapeClarifyFeatureHeaders},
+		{Name: "FeatureTypes", Shape: &shapeClarifyFeatureTypes},
+	}}
+	shapeClarifyLabelAttribute       = shapes.Shape{Name: "ClarifyLabelAttribute", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern9}
+	shapeClarifyLabelHeaders         = shapes.Shape{Name: "ClarifyLabelHeaders", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 16, HasMax: true, Elem: &shapeClarifyHeader}
+	shapeClarifyLabelIndex           = shapes.Shape{Name: "ClarifyLabelIndex", Kind: shapes.KindInteger, Min: 0, HasMin: true}
+	shapeClarifyMaxPayloadInMB       = shapes.Shape{Name: "ClarifyMaxPayloadInMB", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 25, HasMax: true}
+	shapeClarifyMaxRecordCount       = shapes.Shape{Name: "ClarifyMaxRecordCount", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeClarifyMimeType             = shapes.Shape{Name: "ClarifyMimeType", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern20}
+	shapeClarifyProbabilityAttribute = shapes.Shape{Name: "ClarifyProbabilityAttribute", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern9}
+	shapeClarifyProbabilityIndex     = shapes.Shape{Name: "ClarifyProbabilityIndex", Kind: shapes.KindInteger, Min: 0, HasMin: true}
+	shapeClarifyShapBaseline         = shapes.Shape{Name: "ClarifyShapBaseline", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 4096, HasMax: true, Pattern: &pattern16}
+	shapeClarifyShapBaselineConfig   = shapes.Shape{Name: "ClarifyShapBaselineConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MimeType", Shape: &shapeClarifyMimeType},
+		{Name: "ShapBaseline", Shape: &shapeClarifyShapBaseline},
+		{Name: "ShapBaselineUri", Shape: &shapeUrl},
+	}}
+	shapeClarifyShapConfig = shapes.Shape{Name: "ClarifyShapConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ShapBaselineConfig", Shape: &shapeClarifyShapBaselineConfig, Required: true},
+		{Name: "NumberOfSamples", Shape: &shapeClarifyShapNumberOfSamples},
+		{Name: "UseLogit", Shape: &shapeClarifyShapUseLogit},
+		{Name: "Seed", Shape: &shapeClarifyShapSeed},
+		{Name: "TextConfig", Shape: &shapeClarifyTextConfig},
+	}}
+	shapeClarifyShapNumberOfSamples = shapes.Shape{Name: "ClarifyShapNumberOfSamples", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeClarifyShapSeed            = shapes.Shape{Name: "ClarifyShapSeed", Kind: shapes.KindInteger}
+	shapeClarifyShapUseLogit        = shapes.Shape{Name: "ClarifyShapUseLogit", Kind: shapes.KindBoolean}
+	shapeClarifyTextConfig          = shapes.Shape{Name: "ClarifyTextConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Language", Shape: &shapeClarifyTextLanguage, Required: true},
+		{Name: "Granularity", Shape: &shapeClarifyTextGranularity, Required: true},
+	}}
+	shapeClarifyTextGranularity  = shapes.Shape{Name: "ClarifyTextGranularity", Kind: shapes.KindString, Enum: []string{"token", "sentence", "paragraph"}}
+	shapeClarifyTextLanguage     = shapes.Shape{Name: "ClarifyTextLanguage", Kind: shapes.KindString, Enum: []string{"af", "sq", "ar", "hy", "eu", "bn", "bg", "ca", "zh", "hr", "cs", "da", "nl", "en", "et", "fi", "fr", "de", "el", "gu", "he", "hi", "hu", "is", "id", "ga", "it", "kn", "ky", "lv", "lt", "lb", "mk", "ml", "mr", "ne", "nb", "fa", "pl", "pt", "ro", "ru", "sa", "sr", "tn", "si", "sk", "sl", "es", "sv", "tl", "ta", "tt", "te", "tr", "uk", "ur", "yo", "lij", "xx"}}
 	shapeCollectionConfiguration = shapes.Shape{Name: "CollectionConfiguration", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "CollectionName", Shape: &shapeCollectionName},
 		{Name: "CollectionParameters", Shape: &shapeCollectionParameters},
 	}}
 	shapeCollectionConfigurations = shapes.Shape{Name: "CollectionConfigurations", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 20, HasMax: true, Elem: &shapeCollectionConfiguration}
-	shapeCollectionName           = shapes.Shape{Name: "CollectionName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
+	shapeCollectionName           = shapes.Shape{Name: "CollectionName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
 	shapeCollectionParameters     = shapes.Shape{Name: "CollectionParameters", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 20, HasMax: true, Key: &shapeConfigKey, Elem: &shapeConfigValue}
 	shapeCompressionType          = shapes.Shape{Name: "CompressionType", Kind: shapes.KindString, Enum: []string{"None", "Gzip"}}
-	shapeConfigKey                = shapes.Shape{Name: "ConfigKey", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
-	shapeConfigValue              = shapes.Shape{Name: "ConfigValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
-	shapeContentType              = shapes.Shape{Name: "ContentType", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
+	shapeConfigKey                = shapes.Shape{Name: "ConfigKey", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeConfigValue              = shapes.Shape{Name: "ConfigValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeContainerDefinition      = shapes.Shape{Name: "ContainerDefinition", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ContainerHostname", Shape: &shapeContainerHostname},
+		{Name: "Image", Shape: &shapeContainerImage},
+		{Name: "ImageConfig", Shape: &shapeImageConfig},
+		{Name: "Mode", Shape: &shapeContainerMode},
+		{Name: "ModelDataUrl", Shape: &shapeUrl},
+		{Name: "ModelDataSource", Shape: &shapeModelDataSource},
+		{Name: "AdditionalModelDataSources", Shape: &shapeAdditionalModelDataSources},
+		{Name: "Environment", Shape: &shapeEnvironmentMap},
+		{Name: "ModelPackageName", Shape: &shapeVersionedArnOrName},
+		{Name: "InferenceSpecificationName", Shape: &shapeInferenceSpecificationName},
+		{Name: "MultiModelConfig", Shape: &shapeMultiModelConfig},
+		{Name: "ContainerMetricsConfig", Shape: &shapeContainerMetricsConfig},
+	}}
+	shapeContainerDefinitionList = shapes.Shape{Name: "ContainerDefinitionList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 15, HasMax: true, Elem: &shapeContainerDefinition}
+	shapeContainerHostname       = shapes.Shape{Name: "ContainerHostname", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
+	shapeContainerImage          = shapes.Shape{Name: "ContainerImage", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern15}
+	shapeContainerMetricsConfig  = shapes.Shape{Name: "ContainerMetricsConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MetricsEndpoints", Shape: &shapeMetricsEndpointList},
+	}}
+	shapeContainerMode             = shapes.Shape{Name: "ContainerMode", Kind: shapes.KindString, Enum: []string{"SingleModel", "MultiModel"}}
+	shapeContentType               = shapes.Shape{Name: "ContentType", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeCreateEndpointConfigInput = shapes.Shape{Name: "CreateEndpointConfigInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+		{Name: "ProductionVariants", Shape: &shapeProductionVariantList, Required: true},
+		{Name: "DataCaptureConfig", Shape: &shapeDataCaptureConfig},
+		{Name: "Tags", Shape: &shapeTagList},
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
+		{Name: "AsyncInferenceConfig", Shape: &shapeAsyncInferenceConfig},
+		{Name: "ExplainerConfig", Shape: &shapeExplainerConfig},
+		{Name: "ShadowProductionVariants", Shape: &shapeProductionVariantList},
+		{Name: "ExecutionRoleArn", Shape: &shapeRoleArn},
+		{Name: "VpcConfig", Shape: &shapeVpcConfig},
+		{Name: "EnableNetworkIsolation", Shape: &shapeBoolean},
+		{Name: "MetricsConfig", Shape: &shapeMetricsConfig},
+	}}
+	shapeCreateEndpointConfigOutput = shapes.Shape{Name: "CreateEndpointConfigOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigArn", Shape: &shapeEndpointConfigArn, Required: true},
+	}}
+	shapeCreateEndpointInput = shapes.Shape{Name: "CreateEndpointInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+		{Name: "DeploymentConfig", Shape: &shapeDeploymentConfig},
+		{Name: "Tags", Shape: &shapeTagList},
+	}}
+	shapeCreateEndpointOutput = shapes.Shape{Name: "CreateEndpointOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointArn", Shape: &shapeEndpointArn, Required: true},
+	}}
+	shapeCreateModelInput = shapes.Shape{Name: "CreateModelInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ModelName", Shape: &shapeModelName, Required: true},
+		{Name: "PrimaryContainer", Shape: &shapeContainerDefinition},
+		{Name: "Containers", Shape: &shapeContainerDefinitionList},
+		{Name: "InferenceExecutionConfig", Shape: &shapeInferenceExecutionConfig},
+		{Name: "ExecutionRoleArn", Shape: &shapeRoleArn},
+		{Name: "Tags", Shape: &shapeTagList},
+		{Name: "VpcConfig", Shape: &shapeVpcConfig},
+		{Name: "EnableNetworkIsolation", Shape: &shapeBoolean},
+	}}
+	shapeCreateModelOutput = shapes.Shape{Name: "CreateModelOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ModelArn", Shape: &shapeModelArn, Required: true},
+	}}
 	shapeCreateTrainingJobRequest = shapes.Shape{Name: "CreateTrainingJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingJobName", Shape: &shapeTrainingJobName, Required: true},
 		{Name: "HyperParameters", Shape: &shapeHyperParameters},
@@ -124,8 +317,25 @@ var (
 	shapeCreateTrainingJobResponse = shapes.Shape{Name: "CreateTrainingJobResponse", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingJobArn", Shape: &shapeTrainingJobArn, Required: true},
 	}}
+	shapeCsvContentType         = shapes.Shape{Name: "CsvContentType", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern21}
+	shapeCsvContentTypes        = shapes.Shape{Name: "CsvContentTypes", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeCsvContentType}
 	shapeCustomizationTechnique = shapes.Shape{Name: "CustomizationTechnique", Kind: shapes.KindString, Enum: []string{"SFT", "DPO", "RLVR", "RLAIF"}}
-	shapeDataSource             = shapes.Shape{Name: "DataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeDataCaptureConfig      = shapes.Shape{Name: "DataCaptureConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EnableCapture", Shape: &shapeEnableCapture},
+		{Name: "InitialSamplingPercentage", Shape: &shapeSamplingPercentage, Required: true},
+		{Name: "DestinationS3Uri", Shape: &shapeDestinationS3Uri, Required: true},
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
+		{Name: "CaptureOptions", Shape: &shapeCaptureOptionList, Required: true},
+		{Name: "CaptureContentTypeHeader", Shape: &shapeCaptureContentTypeHeader},
+	}}
+	shapeDataCaptureConfigSummary = shapes.Shape{Name: "DataCaptureConfigSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EnableCapture", Shape: &shapeEnableCapture, Required: true},
+		{Name: "CaptureStatus", Shape: &shapeCaptureStatus, Required: true},
+		{Name: "CurrentSamplingPercentage", Shape: &shapeSamplingPercentage, Required: true},
+		{Name: "DestinationS3Uri", Shape: &shapeDestinationS3Uri, Required: true},
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId, Required: true},
+	}}
+	shapeDataSource = shapes.Shape{Name: "DataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "S3DataSource", Shape: &shapeS3DataSource},
 		{Name: "FileSystemDataSource", Shape: &shapeFileSystemDataSource},
 		{Name: "DatasetSource", Shape: &shapeDatasetSource},
@@ -157,13 +367,90 @@ var (
 		{Name: "LastModifiedTime", Shape: &shapeTimestamp},
 	}}
 	shapeDebugRuleEvaluationStatuses = shapes.Shape{Name: "DebugRuleEvaluationStatuses", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 20, HasMax: true, Elem: &shapeDebugRuleEvaluationStatus}
-	shapeDeleteTagsInput             = shapes.Shape{Name: "DeleteTagsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeDeleteEndpointConfigInput   = shapes.Shape{Name: "DeleteEndpointConfigInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+	}}
+	shapeDeleteEndpointInput = shapes.Shape{Name: "DeleteEndpointInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
+	}}
+	shapeDeleteModelInput = shapes.Shape{Name: "DeleteModelInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ModelName", Shape: &shapeModelName, Required: true},
+	}}
+	shapeDeleteTagsInput = shapes.Shape{Name: "DeleteTagsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ResourceArn", Shape: &shapeResourceArn, Required: true},
 		{Name: "TagKeys", Shape: &shapeTagKeyList, Required: true},
 	}}
 	shapeDeleteTagsOutput         = shapes.Shape{Name: "DeleteTagsOutput", Kind: shapes.KindStructure}
 	shapeDeleteTrainingJobRequest = shapes.Shape{Name: "DeleteTrainingJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingJobName", Shape: &shapeTrainingJobName, Required: true},
+	}}
+	shapeDeployedImage = shapes.Shape{Name: "DeployedImage", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "SpecifiedImage", Shape: &shapeContainerImage},
+		{Name: "ResolvedImage", Shape: &shapeContainerImage},
+		{Name: "ResolutionTime", Shape: &shapeTimestamp},
+	}}
+	shapeDeployedImages   = shapes.Shape{Name: "DeployedImages", Kind: shapes.KindList, Elem: &shapeDeployedImage}
+	shapeDeploymentConfig = shapes.Shape{Name: "DeploymentConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "BlueGreenUpdatePolicy", Shape: &shapeBlueGreenUpdatePolicy},
+		{Name: "RollingUpdatePolicy", Shape: &shapeRollingUpdatePolicy},
+		{Name: "AutoRollbackConfiguration", Shape: &shapeAutoRollbackConfig},
+	}}
+	shapeDeploymentRecommendation = shapes.Shape{Name: "DeploymentRecommendation", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "RecommendationStatus", Shape: &shapeRecommendationStatus, Required: true},
+		{Name: "RealTimeInferenceRecommendations", Shape: &shapeRealTimeInferenceRecommendations},
+	}}
+	shapeDescribeEndpointConfigInput = shapes.Shape{Name: "DescribeEndpointConfigInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+	}}
+	shapeDescribeEndpointConfigOutput = shapes.Shape{Name: "DescribeEndpointConfigOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+		{Name: "EndpointConfigArn", Shape: &shapeEndpointConfigArn, Required: true},
+		{Name: "ProductionVariants", Shape: &shapeProductionVariantList, Required: true},
+		{Name: "DataCaptureConfig", Shape: &shapeDataCaptureConfig},
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "AsyncInferenceConfig", Shape: &shapeAsyncInferenceConfig},
+		{Name: "ExplainerConfig", Shape: &shapeExplainerConfig},
+		{Name: "ShadowProductionVariants", Shape: &shapeProductionVariantList},
+		{Name: "ExecutionRoleArn", Shape: &shapeRoleArn},
+		{Name: "VpcConfig", Shape: &shapeVpcConfig},
+		{Name: "EnableNetworkIsolation", Shape: &shapeBoolean},
+		{Name: "MetricsConfig", Shape: &shapeMetricsConfig},
+	}}
+	shapeDescribeEndpointInput = shapes.Shape{Name: "DescribeEndpointInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
+	}}
+	shapeDescribeEndpointOutput = shapes.Shape{Name: "DescribeEndpointOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
+		{Name: "EndpointArn", Shape: &shapeEndpointArn, Required: true},
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName},
+		{Name: "ProductionVariants", Shape: &shapeProductionVariantSummaryList},
+		{Name: "DataCaptureConfig", Shape: &shapeDataCaptureConfigSummary},
+		{Name: "EndpointStatus", Shape: &shapeEndpointStatus, Required: true},
+		{Name: "FailureReason", Shape: &shapeFailureReason},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "LastModifiedTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "LastDeploymentConfig", Shape: &shapeDeploymentConfig},
+		{Name: "AsyncInferenceConfig", Shape: &shapeAsyncInferenceConfig},
+		{Name: "PendingDeploymentSummary", Shape: &shapePendingDeploymentSummary},
+		{Name: "ExplainerConfig", Shape: &shapeExplainerConfig},
+		{Name: "ShadowProductionVariants", Shape: &shapeProductionVariantSummaryList},
+		{Name: "MetricsConfig", Shape: &shapeMetricsConfig},
+	}}
+	shapeDescribeModelInput = shapes.Shape{Name: "DescribeModelInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ModelName", Shape: &shapeModelName, Required: true},
+	}}
+	shapeDescribeModelOutput = shapes.Shape{Name: "DescribeModelOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ModelName", Shape: &shapeModelName, Required: true},
+		{Name: "PrimaryContainer", Shape: &shapeContainerDefinition},
+		{Name: "Containers", Shape: &shapeContainerDefinitionList},
+		{Name: "InferenceExecutionConfig", Shape: &shapeInferenceExecutionConfig},
+		{Name: "ExecutionRoleArn", Shape: &shapeRoleArn},
+		{Name: "VpcConfig", Shape: &shapeVpcConfig},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "ModelArn", Shape: &shapeModelArn, Required: true},
+		{Name: "EnableNetworkIsolation", Shape: &shapeBoolean},
+		{Name: "DeploymentRecommendation", Shape: &shapeDeploymentRecommendation},
 	}}
 	shapeDescribeTrainingJobRequest = shapes.Shape{Name: "DescribeTrainingJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingJobName", Shape: &shapeTrainingJobName, Required: true},
@@ -220,20 +507,68 @@ var (
 		{Name: "ProgressInfo", Shape: &shapeTrainingProgressInfo},
 		{Name: "OutputModelPackageArn", Shape: &shapeModelPackageArn},
 	}}
-	shapeDirectoryPath            = shapes.Shape{Name: "DirectoryPath", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 4096, HasMax: true, Pattern: &pattern6}
-	shapeDisableProfiler          = shapes.Shape{Name: "DisableProfiler", Kind: shapes.KindBoolean}
-	shapeEnableInfraCheck         = shapes.Shape{Name: "EnableInfraCheck", Kind: shapes.KindBoolean}
-	shapeEnableRemoteDebug        = shapes.Shape{Name: "EnableRemoteDebug", Kind: shapes.KindBoolean}
-	shapeEnableSessionTagChaining = shapes.Shape{Name: "EnableSessionTagChaining", Kind: shapes.KindBoolean}
-	shapeEvaluationType           = shapes.Shape{Name: "EvaluationType", Kind: shapes.KindString, Enum: []string{"LLMAJEvaluation", "CustomScorerEvaluation", "BenchmarkEvaluation"}}
-	shapeEvaluatorArn             = shapes.Shape{Name: "EvaluatorArn", Kind: shapes.KindString, Pattern: &pattern6}
-	shapeExperimentConfig         = shapes.Shape{Name: "ExperimentConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeDesiredWeightAndCapacity = shapes.Shape{Name: "DesiredWeightAndCapacity", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "VariantName", Shape: &shapeVariantName, Required: true},
+		{Name: "DesiredWeight", Shape: &shapeVariantWeight},
+		{Name: "DesiredInstanceCount", Shape: &shapeTaskCount},
+		{Name: "ServerlessUpdateConfig", Shape: &shapeProductionVariantServerlessUpdateConfig},
+	}}
+	shapeDesiredWeightAndCapacityList = shapes.Shape{Name: "DesiredWeightAndCapacityList", Kind: shapes.KindList, Min: 1, HasMin: true, Elem: &shapeDesiredWeightAndCapacity}
+	shapeDestinationS3Uri             = shapes.Shape{Name: "DestinationS3Uri", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern7}
+	shapeDirectoryPath                = shapes.Shape{Name: "DirectoryPath", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 4096, HasMax: true, Pattern: &pattern9}
+	shapeDisableProfiler              = shapes.Shape{Name: "DisableProfiler", Kind: shapes.KindBoolean}
+	shapeEc2CapacityReservation       = shapes.Shape{Name: "Ec2CapacityReservation", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Ec2CapacityReservationId", Shape: &shapeEc2CapacityReservationId},
+		{Name: "TotalInstanceCount", Shape: &shapeTaskCount},
+		{Name: "AvailableInstanceCount", Shape: &shapeTaskCount},
+		{Name: "UsedByCurrentEndpoint", Shape: &shapeTaskCount},
+	}}
+	shapeEc2CapacityReservationId    = shapes.Shape{Name: "Ec2CapacityReservationId", Kind: shapes.KindString}
+	shapeEc2CapacityReservationsList = shapes.Shape{Name: "Ec2CapacityReservationsList", Kind: shapes.KindList, Elem: &shapeEc2CapacityReservation}
+	shapeEnableCapture               = shapes.Shape{Name: "EnableCapture", Kind: shapes.KindBoolean}
+	shapeEnableDetailedObservability = shapes.Shape{Name: "EnableDetailedObservability", Kind: shapes.KindBoolean}
+	shapeEnableEnhancedMetrics       = shapes.Shape{Name: "EnableEnhancedMetrics", Kind: shapes.KindBoolean}
+	shapeEnableInfraCheck            = shapes.Shape{Name: "EnableInfraCheck", Kind: shapes.KindBoolean}
+	shapeEnableRemoteDebug           = shapes.Shape{Name: "EnableRemoteDebug", Kind: shapes.KindBoolean}
+	shapeEnableSessionTagChaining    = shapes.Shape{Name: "EnableSessionTagChaining", Kind: shapes.KindBoolean}
+	shapeEndpointArn                 = shapes.Shape{Name: "EndpointArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern33}
+	shapeEndpointConfigArn           = shapes.Shape{Name: "EndpointConfigArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern32}
+	shapeEndpointConfigName          = shapes.Shape{Name: "EndpointConfigName", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
+	shapeEndpointConfigNameContains  = shapes.Shape{Name: "EndpointConfigNameContains", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern17}
+	shapeEndpointConfigSortKey       = shapes.Shape{Name: "EndpointConfigSortKey", Kind: shapes.KindString, Enum: []string{"Name", "CreationTime"}}
+	shapeEndpointConfigSummary       = shapes.Shape{Name: "EndpointConfigSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+		{Name: "EndpointConfigArn", Shape: &shapeEndpointConfigArn, Required: true},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+	}}
+	shapeEndpointConfigSummaryList = shapes.Shape{Name: "EndpointConfigSummaryList", Kind: shapes.KindList, Elem: &shapeEndpointConfigSummary}
+	shapeEndpointName              = shapes.Shape{Name: "EndpointName", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
+	shapeEndpointNameContains      = shapes.Shape{Name: "EndpointNameContains", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern17}
+	shapeEndpointSortKey           = shapes.Shape{Name: "EndpointSortKey", Kind: shapes.KindString, Enum: []string{"Name", "CreationTime", "Status"}}
+	shapeEndpointStatus            = shapes.Shape{Name: "EndpointStatus", Kind: shapes.KindString, Enum: []string{"OutOfService", "Creating", "Updating", "SystemUpdating", "RollingBack", "InService", "Deleting", "Failed", "UpdateRollbackFailed"}}
+	shapeEndpointSummary           = shapes.Shape{Name: "EndpointSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
+		{Name: "EndpointArn", Shape: &shapeEndpointArn, Required: true},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "LastModifiedTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "EndpointStatus", Shape: &shapeEndpointStatus, Required: true},
+	}}
+	shapeEndpointSummaryList = shapes.Shape{Name: "EndpointSummaryList", Kind: shapes.KindList, Elem: &shapeEndpointSummary}
+	shapeEnvironmentKey      = shapes.Shape{Name: "EnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern25}
+	shapeEnvironmentMap      = shapes.Shape{Name: "EnvironmentMap", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 100, HasMax: true, Key: &shapeEnvironmentKey, Elem: &shapeEnvironmentValue}
+	shapeEnvironmentValue    = shapes.Shape{Name: "EnvironmentValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern14}
+	shapeEvaluationType      = shapes.Shape{Name: "EvaluationType", Kind: shapes.KindString, Enum: []string{"LLMAJEvaluation", "CustomScorerEvaluation", "BenchmarkEvaluation"}}
+	shapeEvaluatorArn        = shapes.Shape{Name: "EvaluatorArn", Kind: shapes.KindString, Pattern: &pattern9}
+	shapeExperimentConfig    = shapes.Shape{Name: "ExperimentConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ExperimentName", Shape: &shapeExperimentEntityName},
 		{Name: "TrialName", Shape: &shapeExperimentEntityName},
 		{Name: "TrialComponentDisplayName", Shape: &shapeExperimentEntityName},
 		{Name: "RunName", Shape: &shapeExperimentEntityName},
 	}}
-	shapeExperimentEntityName = shapes.Shape{Name: "ExperimentEntityName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 120, HasMax: true, Pattern: &pattern13}
+	shapeExperimentEntityName = shapes.Shape{Name: "ExperimentEntityName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 120, HasMax: true, Pattern: &pattern22}
+	shapeExplainerConfig      = shapes.Shape{Name: "ExplainerConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ClarifyExplainerConfig", Shape: &shapeClarifyExplainerConfig},
+	}}
 	shapeFailureReason        = shapes.Shape{Name: "FailureReason", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true}
 	shapeFileSystemAccessMode = shapes.Shape{Name: "FileSystemAccessMode", Kind: shapes.KindString, Enum: []string{"rw", "ro"}}
 	shapeFileSystemDataSource = shapes.Shape{Name: "FileSystemDataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
@@ -242,7 +577,7 @@ var (
 		{Name: "FileSystemType", Shape: &shapeFileSystemType, Required: true},
 		{Name: "DirectoryPath", Shape: &shapeDirectoryPath, Required: true},
 	}}
-	shapeFileSystemId        = shapes.Shape{Name: "FileSystemId", Kind: shapes.KindString, Min: 11, HasMin: true, Max: 21, HasMax: true, Pattern: &pattern4}
+	shapeFileSystemId        = shapes.Shape{Name: "FileSystemId", Kind: shapes.KindString, Min: 11, HasMin: true, Max: 21, HasMax: true, Pattern: &pattern6}
 	shapeFileSystemType      = shapes.Shape{Name: "FileSystemType", Kind: shapes.KindString, Enum: []string{"EFS", "FSxLustre"}}
 	shapeFinalMetricDataList = shapes.Shape{Name: "FinalMetricDataList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 40, HasMax: true, Elem: &shapeMetricData}
 	shapeFloat               = shapes.Shape{Name: "Float", Kind: shapes.KindFloat}
@@ -250,38 +585,107 @@ var (
 	shapeHubAccessConfig     = shapes.Shape{Name: "HubAccessConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "HubContentArn", Shape: &shapeHubContentArn, Required: true},
 	}}
-	shapeHubContentArn              = shapes.Shape{Name: "HubContentArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern6}
-	shapeHubDataSetArn              = shapes.Shape{Name: "HubDataSetArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern1}
-	shapeHyperParameterKey          = shapes.Shape{Name: "HyperParameterKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
-	shapeHyperParameterTuningJobArn = shapes.Shape{Name: "HyperParameterTuningJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern21}
-	shapeHyperParameterValue        = shapes.Shape{Name: "HyperParameterValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2500, HasMax: true, Pattern: &pattern6}
+	shapeHubContentArn              = shapes.Shape{Name: "HubContentArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern9}
+	shapeHubDataSetArn              = shapes.Shape{Name: "HubDataSetArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern2}
+	shapeHyperParameterKey          = shapes.Shape{Name: "HyperParameterKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeHyperParameterTuningJobArn = shapes.Shape{Name: "HyperParameterTuningJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern34}
+	shapeHyperParameterValue        = shapes.Shape{Name: "HyperParameterValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2500, HasMax: true, Pattern: &pattern9}
 	shapeHyperParameters            = shapes.Shape{Name: "HyperParameters", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 100, HasMax: true, Key: &shapeHyperParameterKey, Elem: &shapeHyperParameterValue}
+	shapeImageConfig                = shapes.Shape{Name: "ImageConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "RepositoryAccessMode", Shape: &shapeRepositoryAccessMode, Required: true},
+		{Name: "RepositoryAuthConfig", Shape: &shapeRepositoryAuthConfig},
+	}}
+	shapeInferenceExecutionConfig = shapes.Shape{Name: "InferenceExecutionConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Mode", Shape: &shapeInferenceExecutionMode, Required: true},
+	}}
+	shapeInferenceExecutionMode   = shapes.Shape{Name: "InferenceExecutionMode", Kind: shapes.KindString, Enum: []string{"Serial", "Direct"}}
+	shapeInferenceHubAccessConfig = shapes.Shape{Name: "InferenceHubAccessConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "HubContentArn", Shape: &shapeHubContentArn, Required: true},
+	}}
+	shapeInferenceSpecificationName = shapes.Shape{Name: "InferenceSpecificationName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
 	shapeInfraCheckConfig           = shapes.Shape{Name: "InfraCheckConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "EnableInfraCheck", Shape: &shapeEnableInfraCheck},
 	}}
-	shapeInputDataConfig = shapes.Shape{Name: "InputDataConfig", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 20, HasMax: true, Elem: &shapeChannel}
-	shapeInstanceGroup   = shapes.Shape{Name: "InstanceGroup", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeInitialTaskCount = shapes.Shape{Name: "InitialTaskCount", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeInputDataConfig  = shapes.Shape{Name: "InputDataConfig", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 20, HasMax: true, Elem: &shapeChannel}
+	shapeInstanceGroup    = shapes.Shape{Name: "InstanceGroup", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "InstanceType", Shape: &shapeTrainingInstanceType, Required: true},
 		{Name: "InstanceCount", Shape: &shapeTrainingInstanceCount, Required: true},
 		{Name: "InstanceGroupName", Shape: &shapeInstanceGroupName, Required: true},
 	}}
-	shapeInstanceGroupName       = shapes.Shape{Name: "InstanceGroupName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern7}
+	shapeInstanceGroupName       = shapes.Shape{Name: "InstanceGroupName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 64, HasMax: true, Pattern: &pattern10}
 	shapeInstanceGroupNames      = shapes.Shape{Name: "InstanceGroupNames", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 5, HasMax: true, Elem: &shapeInstanceGroupName}
 	shapeInstanceGroups          = shapes.Shape{Name: "InstanceGroups", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 5, HasMax: true, Elem: &shapeInstanceGroup}
 	shapeInstancePlacementConfig = shapes.Shape{Name: "InstancePlacementConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "EnableMultipleJobs", Shape: &shapeBoolean},
 		{Name: "PlacementSpecifications", Shape: &shapePlacementSpecifications},
 	}}
-	shapeInstancePreference = shapes.Shape{Name: "InstancePreference", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeInstancePool = shapes.Shape{Name: "InstancePool", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "InstanceType", Shape: &shapeProductionVariantInstanceType, Required: true},
+		{Name: "ModelNameOverride", Shape: &shapeModelName},
+		{Name: "Priority", Shape: &shapeInstancePoolPriority, Required: true},
+	}}
+	shapeInstancePoolList     = shapes.Shape{Name: "InstancePoolList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 5, HasMax: true, Elem: &shapeInstancePool}
+	shapeInstancePoolPriority = shapes.Shape{Name: "InstancePoolPriority", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 5, HasMax: true}
+	shapeInstancePoolSummary  = shapes.Shape{Name: "InstancePoolSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "InstanceType", Shape: &shapeProductionVariantInstanceType, Required: true},
+		{Name: "CurrentInstanceCount", Shape: &shapeTaskCount, Required: true},
+	}}
+	shapeInstancePoolSummaryList = shapes.Shape{Name: "InstancePoolSummaryList", Kind: shapes.KindList, Min: 1, HasMin: true, Elem: &shapeInstancePoolSummary}
+	shapeInstancePreference      = shapes.Shape{Name: "InstancePreference", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "InstanceType", Shape: &shapeTrainingInstanceType, Required: true},
 		{Name: "InstanceCount", Shape: &shapeTrainingInstanceCount},
 		{Name: "TrainingPlanArns", Shape: &shapeTrainingPlanArnList},
 	}}
 	shapeInstancePreferenceList   = shapes.Shape{Name: "InstancePreferenceList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 5, HasMax: true, Elem: &shapeInstancePreference}
+	shapeJsonContentType          = shapes.Shape{Name: "JsonContentType", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern21}
+	shapeJsonContentTypes         = shapes.Shape{Name: "JsonContentTypes", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeJsonContentType}
 	shapeKeepAlivePeriodInSeconds = shapes.Shape{Name: "KeepAlivePeriodInSeconds", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 21600, HasMax: true}
-	shapeKmsKeyId                 = shapes.Shape{Name: "KmsKeyId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern11}
-	shapeLabelingJobArn           = shapes.Shape{Name: "LabelingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern22}
-	shapeListTagsInput            = shapes.Shape{Name: "ListTagsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeKmsKeyId                 = shapes.Shape{Name: "KmsKeyId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern18}
+	shapeLabelingJobArn           = shapes.Shape{Name: "LabelingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern35}
+	shapeListEndpointConfigsInput = shapes.Shape{Name: "ListEndpointConfigsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "SortBy", Shape: &shapeEndpointConfigSortKey},
+		{Name: "SortOrder", Shape: &shapeOrderKey},
+		{Name: "NextToken", Shape: &shapePaginationToken},
+		{Name: "MaxResults", Shape: &shapeMaxResults},
+		{Name: "NameContains", Shape: &shapeEndpointConfigNameContains},
+		{Name: "CreationTimeBefore", Shape: &shapeTimestamp},
+		{Name: "CreationTimeAfter", Shape: &shapeTimestamp},
+	}}
+	shapeListEndpointConfigsOutput = shapes.Shape{Name: "ListEndpointConfigsOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigs", Shape: &shapeEndpointConfigSummaryList, Required: true},
+		{Name: "NextToken", Shape: &shapePaginationToken},
+	}}
+	shapeListEndpointsInput = shapes.Shape{Name: "ListEndpointsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "SortBy", Shape: &shapeEndpointSortKey},
+		{Name: "SortOrder", Shape: &shapeOrderKey},
+		{Name: "NextToken", Shape: &shapePaginationToken},
+		{Name: "MaxResults", Shape: &shapeMaxResults},
+		{Name: "NameContains", Shape: &shapeEndpointNameContains},
+		{Name: "CreationTimeBefore", Shape: &shapeTimestamp},
+		{Name: "CreationTimeAfter", Shape: &shapeTimestamp},
+		{Name: "LastModifiedTimeBefore", Shape: &shapeTimestamp},
+		{Name: "LastModifiedTimeAfter", Shape: &shapeTimestamp},
+		{Name: "StatusEquals", Shape: &shapeEndpointStatus},
+	}}
+	shapeListEndpointsOutput = shapes.Shape{Name: "ListEndpointsOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Endpoints", Shape: &shapeEndpointSummaryList, Required: true},
+		{Name: "NextToken", Shape: &shapePaginationToken},
+	}}
+	shapeListModelsInput = shapes.Shape{Name: "ListModelsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "SortBy", Shape: &shapeModelSortKey},
+		{Name: "SortOrder", Shape: &shapeOrderKey},
+		{Name: "NextToken", Shape: &shapePaginationToken},
+		{Name: "MaxResults", Shape: &shapeMaxResults},
+		{Name: "NameContains", Shape: &shapeModelNameContains},
+		{Name: "CreationTimeBefore", Shape: &shapeTimestamp},
+		{Name: "CreationTimeAfter", Shape: &shapeTimestamp},
+	}}
+	shapeListModelsOutput = shapes.Shape{Name: "ListModelsOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Models", Shape: &shapeModelSummaryList, Required: true},
+		{Name: "NextToken", Shape: &shapePaginationToken},
+	}}
+	shapeListTagsInput = shapes.Shape{Name: "ListTagsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ResourceArn", Shape: &shapeResourceArn, Required: true},
 		{Name: "NextToken", Shape: &shapeNextToken},
 		{Name: "MaxResults", Shape: &shapeListTagsMaxResults},
@@ -309,12 +713,20 @@ var (
 		{Name: "TrainingJobSummaries", Shape: &shapeTrainingJobSummaries, Required: true},
 		{Name: "NextToken", Shape: &shapeNextToken},
 	}}
-	shapeMaxPendingTimeInSeconds = shapes.Shape{Name: "MaxPendingTimeInSeconds", Kind: shapes.KindInteger, Min: 1800, HasMin: true, Max: 2419200, HasMax: true}
-	shapeMaxResults              = shapes.Shape{Name: "MaxResults", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 100, HasMax: true}
-	shapeMaxRuntimeInSeconds     = shapes.Shape{Name: "MaxRuntimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
-	shapeMaxWaitTimeInSeconds    = shapes.Shape{Name: "MaxWaitTimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
-	shapeMaximumRetryAttempts    = shapes.Shape{Name: "MaximumRetryAttempts", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 30, HasMax: true}
-	shapeMetricData              = shapes.Shape{Name: "MetricData", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeManagedInstanceScalingCooldownInMinutes = shapes.Shape{Name: "ManagedInstanceScalingCooldownInMinutes", Kind: shapes.KindInteger, Min: 5, HasMin: true, Max: 1440, HasMax: true}
+	shapeManagedInstanceScalingMaxInstanceCount  = shapes.Shape{Name: "ManagedInstanceScalingMaxInstanceCount", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeManagedInstanceScalingMaximumStepSize   = shapes.Shape{Name: "ManagedInstanceScalingMaximumStepSize", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 100, HasMax: true}
+	shapeManagedInstanceScalingMinInstanceCount  = shapes.Shape{Name: "ManagedInstanceScalingMinInstanceCount", Kind: shapes.KindInteger, Min: 0, HasMin: true}
+	shapeManagedInstanceScalingScaleInStrategy   = shapes.Shape{Name: "ManagedInstanceScalingScaleInStrategy", Kind: shapes.KindString, Enum: []string{"IDLE_RELEASE", "CONSOLIDATION"}}
+	shapeManagedInstanceScalingStatus            = shapes.Shape{Name: "ManagedInstanceScalingStatus", Kind: shapes.KindString, Enum: []string{"ENABLED", "DISABLED"}}
+	shapeMaxConcurrentInvocationsPerInstance     = shapes.Shape{Name: "MaxConcurrentInvocationsPerInstance", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 1000, HasMax: true}
+	shapeMaxPendingTimeInSeconds                 = shapes.Shape{Name: "MaxPendingTimeInSeconds", Kind: shapes.KindInteger, Min: 1800, HasMin: true, Max: 2419200, HasMax: true}
+	shapeMaxResults                              = shapes.Shape{Name: "MaxResults", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 100, HasMax: true}
+	shapeMaxRuntimeInSeconds                     = shapes.Shape{Name: "MaxRuntimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeMaxWaitTimeInSeconds                    = shapes.Shape{Name: "MaxWaitTimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeMaximumExecutionTimeoutInSeconds        = shapes.Shape{Name: "MaximumExecutionTimeoutInSeconds", Kind: shapes.KindInteger, Min: 600, HasMin: true, Max: 28800, HasMax: true}
+	shapeMaximumRetryAttempts                    = shapes.Shape{Name: "MaximumRetryAttempts", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 30, HasMax: true}
+	shapeMetricData                              = shapes.Shape{Name: "MetricData", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MetricName", Shape: &shapeMetricName},
 		{Name: "Value", Shape: &shapeFloat},
 		{Name: "Timestamp", Shape: &shapeTimestamp},
@@ -323,11 +735,24 @@ var (
 		{Name: "Name", Shape: &shapeMetricName, Required: true},
 		{Name: "Regex", Shape: &shapeMetricRegex, Required: true},
 	}}
-	shapeMetricDefinitionList = shapes.Shape{Name: "MetricDefinitionList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 40, HasMax: true, Elem: &shapeMetricDefinition}
-	shapeMetricName           = shapes.Shape{Name: "MetricName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern7}
-	shapeMetricRegex          = shapes.Shape{Name: "MetricRegex", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 500, HasMax: true, Pattern: &pattern7}
-	shapeMlFlowResourceArn    = shapes.Shape{Name: "MlFlowResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern23}
-	shapeMlflowConfig         = shapes.Shape{Name: "MlflowConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeMetricDefinitionList            = shapes.Shape{Name: "MetricDefinitionList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 40, HasMax: true, Elem: &shapeMetricDefinition}
+	shapeMetricName                      = shapes.Shape{Name: "MetricName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern10}
+	shapeMetricPublishFrequencyInSeconds = shapes.Shape{Name: "MetricPublishFrequencyInSeconds", Kind: shapes.KindInteger}
+	shapeMetricRegex                     = shapes.Shape{Name: "MetricRegex", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 500, HasMax: true, Pattern: &pattern10}
+	shapeMetricsConfig                   = shapes.Shape{Name: "MetricsConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EnableEnhancedMetrics", Shape: &shapeEnableEnhancedMetrics},
+		{Name: "EnableDetailedObservability", Shape: &shapeEnableDetailedObservability},
+		{Name: "MetricPublishFrequencyInSeconds", Shape: &shapeMetricPublishFrequencyInSeconds},
+	}}
+	shapeMetricsEndpoint = shapes.Shape{Name: "MetricsEndpoint", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MetricsEndpointPath", Shape: &shapeMetricsEndpointPath, Required: true},
+		{Name: "MetricPublishFrequencyInSeconds", Shape: &shapeMetricPublishFrequencyInSeconds},
+	}}
+	shapeMetricsEndpointList = shapes.Shape{Name: "MetricsEndpointList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 1, HasMax: true, Elem: &shapeMetricsEndpoint}
+	shapeMetricsEndpointPath = shapes.Shape{Name: "MetricsEndpointPath", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern11}
+	shapeMlFlowResourceArn   = shapes.Shape{Name: "MlFlowResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern36}
+	shapeMlReservationArn    = shapes.Shape{Name: "MlReservationArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 258, HasMax: true, Pattern: &pattern30}
+	shapeMlflowConfig        = shapes.Shape{Name: "MlflowConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MlflowResourceArn", Shape: &shapeMlFlowResourceArn, Required: true},
 		{Name: "MlflowExperimentName", Shape: &shapeMlflowExperimentName},
 		{Name: "MlflowRunName", Shape: &shapeMlflowRunName},
@@ -336,40 +761,183 @@ var (
 		{Name: "MlflowExperimentId", Shape: &shapeMlflowExperimentId},
 		{Name: "MlflowRunId", Shape: &shapeMlflowRunId},
 	}}
-	shapeMlflowExperimentId   = shapes.Shape{Name: "MlflowExperimentId", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
-	shapeMlflowExperimentName = shapes.Shape{Name: "MlflowExperimentName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
-	shapeMlflowRunId          = shapes.Shape{Name: "MlflowRunId", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
-	shapeMlflowRunName        = shapes.Shape{Name: "MlflowRunName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
+	shapeMlflowExperimentId   = shapes.Shape{Name: "MlflowExperimentId", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeMlflowExperimentName = shapes.Shape{Name: "MlflowExperimentName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeMlflowRunId          = shapes.Shape{Name: "MlflowRunId", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeMlflowRunName        = shapes.Shape{Name: "MlflowRunName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
 	shapeModelAccessConfig    = shapes.Shape{Name: "ModelAccessConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "AcceptEula", Shape: &shapeAcceptEula, Required: true},
 	}}
+	shapeModelArn       = shapes.Shape{Name: "ModelArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern37}
 	shapeModelArtifacts = shapes.Shape{Name: "ModelArtifacts", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "S3ModelArtifacts", Shape: &shapeS3Uri, Required: true},
 	}}
-	shapeModelPackageArn    = shapes.Shape{Name: "ModelPackageArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern28}
+	shapeModelCacheSetting    = shapes.Shape{Name: "ModelCacheSetting", Kind: shapes.KindString, Enum: []string{"Enabled", "Disabled"}}
+	shapeModelCompressionType = shapes.Shape{Name: "ModelCompressionType", Kind: shapes.KindString, Enum: []string{"None", "Gzip"}}
+	shapeModelDataSource      = shapes.Shape{Name: "ModelDataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "S3DataSource", Shape: &shapeS3ModelDataSource},
+	}}
+	shapeModelName          = shapes.Shape{Name: "ModelName", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern24}
+	shapeModelNameContains  = shapes.Shape{Name: "ModelNameContains", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern17}
+	shapeModelPackageArn    = shapes.Shape{Name: "ModelPackageArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern42}
 	shapeModelPackageConfig = shapes.Shape{Name: "ModelPackageConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ModelPackageGroupArn", Shape: &shapeModelPackageGroupArn, Required: true},
 		{Name: "SourceModelPackageArn", Shape: &shapeModelPackageArn},
 	}}
-	shapeModelPackageGroupArn   = shapes.Shape{Name: "ModelPackageGroupArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern27}
-	shapeNameContains           = shapes.Shape{Name: "NameContains", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern12}
-	shapeNextToken              = shapes.Shape{Name: "NextToken", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 8192, HasMax: true, Pattern: &pattern6}
+	shapeModelPackageGroupArn = shapes.Shape{Name: "ModelPackageGroupArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern41}
+	shapeModelSortKey         = shapes.Shape{Name: "ModelSortKey", Kind: shapes.KindString, Enum: []string{"Name", "CreationTime"}}
+	shapeModelSummary         = shapes.Shape{Name: "ModelSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ModelName", Shape: &shapeModelName, Required: true},
+		{Name: "ModelArn", Shape: &shapeModelArn, Required: true},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+	}}
+	shapeModelSummaryList = shapes.Shape{Name: "ModelSummaryList", Kind: shapes.KindList, Elem: &shapeModelSummary}
+	shapeMultiModelConfig = shapes.Shape{Name: "MultiModelConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ModelCacheSetting", Shape: &shapeModelCacheSetting},
+	}}
+	shapeNameContains           = shapes.Shape{Name: "NameContains", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern19}
+	shapeNextToken              = shapes.Shape{Name: "NextToken", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 8192, HasMax: true, Pattern: &pattern9}
 	shapeOptionalVolumeSizeInGB = shapes.Shape{Name: "OptionalVolumeSizeInGB", Kind: shapes.KindInteger, Min: 0, HasMin: true}
+	shapeOrderKey               = shapes.Shape{Name: "OrderKey", Kind: shapes.KindString, Enum: []string{"Ascending", "Descending"}}
 	shapeOutputCompressionType  = shapes.Shape{Name: "OutputCompressionType", Kind: shapes.KindString, Enum: []string{"GZIP", "NONE"}}
 	shapeOutputDataConfig       = shapes.Shape{Name: "OutputDataConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
 		{Name: "S3OutputPath", Shape: &shapeS3Uri, Required: true},
 		{Name: "CompressionType", Shape: &shapeOutputCompressionType},
 	}}
-	shapePeft                   = shapes.Shape{Name: "Peft", Kind: shapes.KindString, Enum: []string{"LORA"}}
-	shapePlacementSpecification = shapes.Shape{Name: "PlacementSpecification", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapePaginationToken          = shapes.Shape{Name: "PaginationToken", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 8192, HasMax: true, Pattern: &pattern9}
+	shapePeft                     = shapes.Shape{Name: "Peft", Kind: shapes.KindString, Enum: []string{"LORA"}}
+	shapePendingDeploymentSummary = shapes.Shape{Name: "PendingDeploymentSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+		{Name: "ProductionVariants", Shape: &shapePendingProductionVariantSummaryList},
+		{Name: "StartTime", Shape: &shapeTimestamp},
+		{Name: "ShadowProductionVariants", Shape: &shapePendingProductionVariantSummaryList},
+	}}
+	shapePendingProductionVariantSummary = shapes.Shape{Name: "PendingProductionVariantSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "VariantName", Shape: &shapeVariantName, Required: true},
+		{Name: "DeployedImages", Shape: &shapeDeployedImages},
+		{Name: "CurrentWeight", Shape: &shapeVariantWeight},
+		{Name: "DesiredWeight", Shape: &shapeVariantWeight},
+		{Name: "CurrentInstanceCount", Shape: &shapeTaskCount},
+		{Name: "DesiredInstanceCount", Shape: &shapeTaskCount},
+		{Name: "InstanceType", Shape: &shapeProductionVariantInstanceType},
+		{Name: "InstancePools", Shape: &shapeInstancePoolSummaryList},
+		{Name: "AcceleratorType", Shape: &shapeProductionVariantAcceleratorType},
+		{Name: "VariantStatus", Shape: &shapeProductionVariantStatusList},
+		{Name: "CurrentServerlessConfig", Shape: &shapeProductionVariantServerlessConfig},
+		{Name: "DesiredServerlessConfig", Shape: &shapeProductionVariantServerlessConfig},
+		{Name: "ManagedInstanceScaling", Shape: &shapeProductionVariantManagedInstanceScaling},
+		{Name: "RoutingConfig", Shape: &shapeProductionVariantRoutingConfig},
+		{Name: "AcceleratorPartitionLayouts", Shape: &shapeAcceleratorPartitionLayouts},
+	}}
+	shapePendingProductionVariantSummaryList = shapes.Shape{Name: "PendingProductionVariantSummaryList", Kind: shapes.KindList, Min: 1, HasMin: true, Elem: &shapePendingProductionVariantSummary}
+	shapePlacementSpecification              = shapes.Shape{Name: "PlacementSpecification", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "UltraServerId", Shape: &shapeString256},
 		{Name: "InstanceCount", Shape: &shapeTrainingInstanceCount, Required: true},
 	}}
-	shapePlacementSpecifications = shapes.Shape{Name: "PlacementSpecifications", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 10, HasMax: true, Elem: &shapePlacementSpecification}
-	shapeProcessingInstanceType  = shapes.Shape{Name: "ProcessingInstanceType", Kind: shapes.KindString, Enum: []string{"ml.t3.medium", "ml.t3.large", "ml.t3.xlarge", "ml.t3.2xlarge", "ml.m4.xlarge", "ml.m4.2xlarge", "ml.m4.4xlarge", "ml.m4.10xlarge", "ml.m4.16xlarge", "ml.c4.xlarge", "ml.c4.2xlarge", "ml.c4.4xlarge", "ml.c4.8xlarge", "ml.p2.xlarge", "ml.p2.8xlarge", "ml.p2.16xlarge", "ml.p3.2xlarge", "ml.p3.8xlarge", "ml.p3.16xlarge", "ml.c5.xlarge", "ml.c5.2xlarge", "ml.c5.4xlarge", "ml.c5.9xlarge", "ml.c5.18xlarge", "ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.m5.4xlarge", "ml.m5.12xlarge", "ml.m5.24xlarge", "ml.r5.large", "ml.r5.xlarge", "ml.r5.2xlarge", "ml.r5.4xlarge", "ml.r5.8xlarge", "ml.r5.12xlarge", "ml.r5.16xlarge", "ml.r5.24xlarge", "ml.g4dn.xlarge", "ml.g4dn.2xlarge", "ml.g4dn.4xlarge", "ml.g4dn.8xlarge", "ml.g4dn.12xlarge", "ml.g4dn.16xlarge", "ml.g5.xlarge", "ml.g5.2xlarge", "ml.g5.4xlarge", "ml.g5.8xlarge", "ml.g5.16xlarge", "ml.g5.12xlarge", "ml.g5.24xlarge", "ml.g5.48xlarge", "ml.r5d.large", "ml.r5d.xlarge", "ml.r5d.2xlarge", "ml.r5d.4xlarge", "ml.r5d.8xlarge", "ml.r5d.12xlarge", "ml.r5d.16xlarge", "ml.r5d.24xlarge", "ml.g6.xlarge", "ml.g6.2xlarge", "ml.g6.4xlarge", "ml.g6.8xlarge", "ml.g6.12xlarge", "ml.g6.16xlarge", "ml.g6.24xlarge", "ml.g6.48xlarge", "ml.g6e.xlarge", "ml.g6e.2xlarge", "ml.g6e.4xlarge", "ml.g6e.8xlarge", "ml.g6e.12xlarge", "ml.g6e.16xlarge", "ml.g6e.24xlarge", "ml.g6e.48xlarge", "ml.m6i.large", "ml.m6i.xlarge", "ml.m6i.2xlarge", "ml.m6i.4xlarge", "ml.m6i.8xlarge", "ml.m6i.12xlarge", "ml.m6i.16xlarge", "ml.m6i.24xlarge", "ml.m6i.32xlarge", "ml.c6i.xlarge", "ml.c6i.2xlarge", "ml.c6i.4xlarge", "ml.c6i.8xlarge", "ml.c6i.12xlarge", "ml.c6i.16xlarge", "ml.c6i.24xlarge", "ml.c6i.32xlarge", "ml.m7i.large", "ml.m7i.xlarge", "ml.m7i.2xlarge", "ml.m7i.4xlarge", "ml.m7i.8xlarge", "ml.m7i.12xlarge", "ml.m7i.16xlarge", "ml.m7i.24xlarge", "ml.m7i.48xlarge", "ml.c7i.large", "ml.c7i.xlarge", "ml.c7i.2xlarge", "ml.c7i.4xlarge", "ml.c7i.8xlarge", "ml.c7i.12xlarge", "ml.c7i.16xlarge", "ml.c7i.24xlarge", "ml.c7i.48xlarge", "ml.r7i.large", "ml.r7i.xlarge", "ml.r7i.2xlarge", "ml.r7i.4xlarge", "ml.r7i.8xlarge", "ml.r7i.12xlarge", "ml.r7i.16xlarge", "ml.r7i.24xlarge", "ml.r7i.48xlarge", "ml.p5.4xlarge", "ml.g7e.2xlarge", "ml.g7e.4xlarge", "ml.g7e.8xlarge", "ml.g7e.12xlarge", "ml.g7e.24xlarge", "ml.g7e.48xlarge", "ml.g7.2xlarge", "ml.g7.4xlarge", "ml.g7.8xlarge", "ml.g7.12xlarge", "ml.g7.24xlarge", "ml.g7.48xlarge", "ml.r6i.large", "ml.r6i.xlarge", "ml.r6i.2xlarge", "ml.r6i.4xlarge", "ml.r6i.8xlarge", "ml.r6i.12xlarge", "ml.r6i.16xlarge", "ml.r6i.24xlarge", "ml.r6i.32xlarge", "ml.m8i.large", "ml.m8i.xlarge", "ml.m8i.2xlarge", "ml.m8i.4xlarge", "ml.m8i.8xlarge", "ml.m8i.12xlarge", "ml.m8i.16xlarge", "ml.m8i.24xlarge", "ml.m8i.32xlarge", "ml.m8i.48xlarge", "ml.m8i.96xlarge", "ml.c8i.xlarge", "ml.c8i.2xlarge", "ml.c8i.4xlarge", "ml.c8i.8xlarge", "ml.c8i.12xlarge", "ml.c8i.16xlarge", "ml.c8i.24xlarge", "ml.c8i.32xlarge", "ml.c8i.48xlarge", "ml.c8i.96xlarge", "ml.r8i.large", "ml.r8i.xlarge", "ml.r8i.2xlarge", "ml.r8i.4xlarge", "ml.r8i.8xlarge", "ml.r8i.12xlarge", "ml.r8i.16xlarge", "ml.r8i.24xlarge", "ml.r8i.32xlarge", "ml.r8i.48xlarge", "ml.r8i.96xlarge", "ml.m7i-flex.large", "ml.m7i-flex.xlarge", "ml.m7i-flex.2xlarge", "ml.m7i-flex.4xlarge", "ml.m7i-flex.8xlarge", "ml.m7i-flex.12xlarge", "ml.m7i-flex.16xlarge", "ml.c7i-flex.xlarge", "ml.c7i-flex.2xlarge", "ml.c7i-flex.4xlarge", "ml.c7i-flex.8xlarge", "ml.c7i-flex.12xlarge", "ml.c7i-flex.16xlarge", "ml.m8i-flex.large", "ml.m8i-flex.xlarge", "ml.m8i-flex.2xlarge", "ml.m8i-flex.4xlarge", "ml.m8i-flex.8xlarge", "ml.m8i-flex.12xlarge", "ml.m8i-flex.16xlarge", "ml.c8i-flex.xlarge", "ml.c8i-flex.2xlarge", "ml.c8i-flex.4xlarge", "ml.c8i-flex.8xlarge", "ml.c8i-flex.12xlarge", "ml.c8i-flex.16xlarge", "ml.r8i-flex.large", "ml.r8i-flex.xlarge", "ml.r8i-flex.2xlarge", "ml.r8i-flex.4xlarge", "ml.r8i-flex.8xlarge", "ml.r8i-flex.12xlarge", "ml.r8i-flex.16xlarge"}}
-	shapeProcessingJobArn        = shapes.Shape{Name: "ProcessingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern24}
-	shapeProfilerConfig          = shapes.Shape{Name: "ProfilerConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapePlacementSpecifications                = shapes.Shape{Name: "PlacementSpecifications", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 10, HasMax: true, Elem: &shapePlacementSpecification}
+	shapePrefixAwareRoutingConcurrencyThreshold = shapes.Shape{Name: "PrefixAwareRoutingConcurrencyThreshold", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 1024, HasMax: true}
+	shapePrefixAwareRoutingConfig               = shapes.Shape{Name: "PrefixAwareRoutingConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "PrefixLength", Shape: &shapePrefixAwareRoutingPrefixLength},
+		{Name: "ConcurrencyThreshold", Shape: &shapePrefixAwareRoutingConcurrencyThreshold},
+	}}
+	shapePrefixAwareRoutingPrefixLength = shapes.Shape{Name: "PrefixAwareRoutingPrefixLength", Kind: shapes.KindInteger, Min: 1024, HasMin: true, Max: 65536, HasMax: true}
+	shapeProcessingInstanceType         = shapes.Shape{Name: "ProcessingInstanceType", Kind: shapes.KindString, Enum: []string{"ml.t3.medium", "ml.t3.large", "ml.t3.xlarge", "ml.t3.2xlarge", "ml.m4.xlarge", "ml.m4.2xlarge", "ml.m4.4xlarge", "ml.m4.10xlarge", "ml.m4.16xlarge", "ml.c4.xlarge", "ml.c4.2xlarge", "ml.c4.4xlarge", "ml.c4.8xlarge", "ml.p2.xlarge", "ml.p2.8xlarge", "ml.p2.16xlarge", "ml.p3.2xlarge", "ml.p3.8xlarge", "ml.p3.16xlarge", "ml.c5.xlarge", "ml.c5.2xlarge", "ml.c5.4xlarge", "ml.c5.9xlarge", "ml.c5.18xlarge", "ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.m5.4xlarge", "ml.m5.12xlarge", "ml.m5.24xlarge", "ml.r5.large", "ml.r5.xlarge", "ml.r5.2xlarge", "ml.r5.4xlarge", "ml.r5.8xlarge", "ml.r5.12xlarge", "ml.r5.16xlarge", "ml.r5.24xlarge", "ml.g4dn.xlarge", "ml.g4dn.2xlarge", "ml.g4dn.4xlarge", "ml.g4dn.8xlarge", "ml.g4dn.12xlarge", "ml.g4dn.16xlarge", "ml.g5.xlarge", "ml.g5.2xlarge", "ml.g5.4xlarge", "ml.g5.8xlarge", "ml.g5.16xlarge", "ml.g5.12xlarge", "ml.g5.24xlarge", "ml.g5.48xlarge", "ml.r5d.large", "ml.r5d.xlarge", "ml.r5d.2xlarge", "ml.r5d.4xlarge", "ml.r5d.8xlarge", "ml.r5d.12xlarge", "ml.r5d.16xlarge", "ml.r5d.24xlarge", "ml.g6.xlarge", "ml.g6.2xlarge", "ml.g6.4xlarge", "ml.g6.8xlarge", "ml.g6.12xlarge", "ml.g6.16xlarge", "ml.g6.24xlarge", "ml.g6.48xlarge", "ml.g6e.xlarge", "ml.g6e.2xlarge", "ml.g6e.4xlarge", "ml.g6e.8xlarge", "ml.g6e.12xlarge", "ml.g6e.16xlarge", "ml.g6e.24xlarge", "ml.g6e.48xlarge", "ml.m6i.large", "ml.m6i.xlarge", "ml.m6i.2xlarge", "ml.m6i.4xlarge", "ml.m6i.8xlarge", "ml.m6i.12xlarge", "ml.m6i.16xlarge", "ml.m6i.24xlarge", "ml.m6i.32xlarge", "ml.c6i.xlarge", "ml.c6i.2xlarge", "ml.c6i.4xlarge", "ml.c6i.8xlarge", "ml.c6i.12xlarge", "ml.c6i.16xlarge", "ml.c6i.24xlarge", "ml.c6i.32xlarge", "ml.m7i.large", "ml.m7i.xlarge", "ml.m7i.2xlarge", "ml.m7i.4xlarge", "ml.m7i.8xlarge", "ml.m7i.12xlarge", "ml.m7i.16xlarge", "ml.m7i.24xlarge", "ml.m7i.48xlarge", "ml.c7i.large", "ml.c7i.xlarge", "ml.c7i.2xlarge", "ml.c7i.4xlarge", "ml.c7i.8xlarge", "ml.c7i.12xlarge", "ml.c7i.16xlarge", "ml.c7i.24xlarge", "ml.c7i.48xlarge", "ml.r7i.large", "ml.r7i.xlarge", "ml.r7i.2xlarge", "ml.r7i.4xlarge", "ml.r7i.8xlarge", "ml.r7i.12xlarge", "ml.r7i.16xlarge", "ml.r7i.24xlarge", "ml.r7i.48xlarge", "ml.p5.4xlarge", "ml.g7e.2xlarge", "ml.g7e.4xlarge", "ml.g7e.8xlarge", "ml.g7e.12xlarge", "ml.g7e.24xlarge", "ml.g7e.48xlarge", "ml.g7.2xlarge", "ml.g7.4xlarge", "ml.g7.8xlarge", "ml.g7.12xlarge", "ml.g7.24xlarge", "ml.g7.48xlarge", "ml.r6i.large", "ml.r6i.xlarge", "ml.r6i.2xlarge", "ml.r6i.4xlarge", "ml.r6i.8xlarge", "ml.r6i.12xlarge", "ml.r6i.16xlarge", "ml.r6i.24xlarge", "ml.r6i.32xlarge", "ml.m8i.large", "ml.m8i.xlarge", "ml.m8i.2xlarge", "ml.m8i.4xlarge", "ml.m8i.8xlarge", "ml.m8i.12xlarge", "ml.m8i.16xlarge", "ml.m8i.24xlarge", "ml.m8i.32xlarge", "ml.m8i.48xlarge", "ml.m8i.96xlarge", "ml.c8i.xlarge", "ml.c8i.2xlarge", "ml.c8i.4xlarge", "ml.c8i.8xlarge", "ml.c8i.12xlarge", "ml.c8i.16xlarge", "ml.c8i.24xlarge", "ml.c8i.32xlarge", "ml.c8i.48xlarge", "ml.c8i.96xlarge", "ml.r8i.large", "ml.r8i.xlarge", "ml.r8i.2xlarge", "ml.r8i.4xlarge", "ml.r8i.8xlarge", "ml.r8i.12xlarge", "ml.r8i.16xlarge", "ml.r8i.24xlarge", "ml.r8i.32xlarge", "ml.r8i.48xlarge", "ml.r8i.96xlarge", "ml.m7i-flex.large", "ml.m7i-flex.xlarge", "ml.m7i-flex.2xlarge", "ml.m7i-flex.4xlarge", "ml.m7i-flex.8xlarge", "ml.m7i-flex.12xlarge", "ml.m7i-flex.16xlarge", "ml.c7i-flex.xlarge", "ml.c7i-flex.2xlarge", "ml.c7i-flex.4xlarge", "ml.c7i-flex.8xlarge", "ml.c7i-flex.12xlarge", "ml.c7i-flex.16xlarge", "ml.m8i-flex.large", "ml.m8i-flex.xlarge", "ml.m8i-flex.2xlarge", "ml.m8i-flex.4xlarge", "ml.m8i-flex.8xlarge", "ml.m8i-flex.12xlarge", "ml.m8i-flex.16xlarge", "ml.c8i-flex.xlarge", "ml.c8i-flex.2xlarge", "ml.c8i-flex.4xlarge", "ml.c8i-flex.8xlarge", "ml.c8i-flex.12xlarge", "ml.c8i-flex.16xlarge", "ml.r8i-flex.large", "ml.r8i-flex.xlarge", "ml.r8i-flex.2xlarge", "ml.r8i-flex.4xlarge", "ml.r8i-flex.8xlarge", "ml.r8i-flex.12xlarge", "ml.r8i-flex.16xlarge"}}
+	shapeProcessingJobArn               = shapes.Shape{Name: "ProcessingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern38}
+	shapeProductionVariant              = shapes.Shape{Name: "ProductionVariant", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "VariantName", Shape: &shapeVariantName, Required: true},
+		{Name: "ModelName", Shape: &shapeModelName},
+		{Name: "InitialInstanceCount", Shape: &shapeInitialTaskCount},
+		{Name: "InstanceType", Shape: &shapeProductionVariantInstanceType},
+		{Name: "InstancePools", Shape: &shapeInstancePoolList},
+		{Name: "VariantInstanceProvisionTimeoutInSeconds", Shape: &shapeVariantInstanceProvisionTimeoutInSeconds},
+		{Name: "InitialVariantWeight", Shape: &shapeVariantWeight},
+		{Name: "AcceleratorType", Shape: &shapeProductionVariantAcceleratorType},
+		{Name: "CoreDumpConfig", Shape: &shapeProductionVariantCoreDumpConfig},
+		{Name: "ServerlessConfig", Shape: &shapeProductionVariantServerlessConfig},
+		{Name: "VolumeSizeInGB", Shape: &shapeProductionVariantVolumeSizeInGB},
+		{Name: "ModelDataDownloadTimeoutInSeconds", Shape: &shapeProductionVariantModelDataDownloadTimeoutInSeconds},
+		{Name: "ContainerStartupHealthCheckTimeoutInSeconds", Shape: &shapeProductionVariantContainerStartupHealthCheckTimeoutInSeconds},
+		{Name: "EnableSSMAccess", Shape: &shapeProductionVariantSSMAccess},
+		{Name: "ManagedInstanceScaling", Shape: &shapeProductionVariantManagedInstanceScaling},
+		{Name: "RoutingConfig", Shape: &shapeProductionVariantRoutingConfig},
+		{Name: "InferenceAmiVersion", Shape: &shapeProductionVariantInferenceAmiVersion},
+		{Name: "CapacityReservationConfig", Shape: &shapeProductionVariantCapacityReservationConfig},
+		{Name: "AcceleratorPartitionLayouts", Shape: &shapeProductionVariantAcceleratorPartitionLayoutsList},
+	}}
+	shapeProductionVariantAcceleratorPartitionLayoutsList = shapes.Shape{Name: "ProductionVariantAcceleratorPartitionLayoutsList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 32, HasMax: true, Elem: &shapeAcceleratorPartitionLayout}
+	shapeProductionVariantAcceleratorType                 = shapes.Shape{Name: "ProductionVariantAcceleratorType", Kind: shapes.KindString, Enum: []string{"ml.eia1.medium", "ml.eia1.large", "ml.eia1.xlarge", "ml.eia2.medium", "ml.eia2.large", "ml.eia2.xlarge"}}
+	shapeProductionVariantCapacityReservationConfig       = shapes.Shape{Name: "ProductionVariantCapacityReservationConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "CapacityReservationPreference", Shape: &shapeCapacityReservationPreference},
+		{Name: "MlReservationArn", Shape: &shapeMlReservationArn},
+	}}
+	shapeProductionVariantCapacityReservationSummary = shapes.Shape{Name: "ProductionVariantCapacityReservationSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MlReservationArn", Shape: &shapeMlReservationArn},
+		{Name: "CapacityReservationPreference", Shape: &shapeCapacityReservationPreference},
+		{Name: "TotalInstanceCount", Shape: &shapeTaskCount},
+		{Name: "AvailableInstanceCount", Shape: &shapeTaskCount},
+		{Name: "UsedByCurrentEndpoint", Shape: &shapeTaskCount},
+		{Name: "Ec2CapacityReservations", Shape: &shapeEc2CapacityReservationsList},
+	}}
+	shapeProductionVariantContainerStartupHealthCheckTimeoutInSeconds = shapes.Shape{Name: "ProductionVariantContainerStartupHealthCheckTimeoutInSeconds", Kind: shapes.KindInteger, Min: 60, HasMin: true, Max: 3600, HasMax: true}
+	shapeProductionVariantCoreDumpConfig                              = shapes.Shape{Name: "ProductionVariantCoreDumpConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "DestinationS3Uri", Shape: &shapeDestinationS3Uri, Required: true},
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
+	}}
+	shapeProductionVariantInferenceAmiVersion    = shapes.Shape{Name: "ProductionVariantInferenceAmiVersion", Kind: shapes.KindString, Enum: []string{"al2-ami-sagemaker-inference-gpu-2", "al2-ami-sagemaker-inference-gpu-2-1", "al2-ami-sagemaker-inference-gpu-3-1", "al2-ami-sagemaker-inference-neuron-2", "al2023-ami-sagemaker-inference-gpu-4-1"}}
+	shapeProductionVariantInstanceType           = shapes.Shape{Name: "ProductionVariantInstanceType", Kind: shapes.KindString}
+	shapeProductionVariantList                   = shapes.Shape{Name: "ProductionVariantList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeProductionVariant}
+	shapeProductionVariantManagedInstanceScaling = shapes.Shape{Name: "ProductionVariantManagedInstanceScaling", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Status", Shape: &shapeManagedInstanceScalingStatus},
+		{Name: "MinInstanceCount", Shape: &shapeManagedInstanceScalingMinInstanceCount},
+		{Name: "MaxInstanceCount", Shape: &shapeManagedInstanceScalingMaxInstanceCount},
+		{Name: "ScaleInPolicy", Shape: &shapeProductionVariantManagedInstanceScalingScaleInPolicy},
+	}}
+	shapeProductionVariantManagedInstanceScalingScaleInPolicy = shapes.Shape{Name: "ProductionVariantManagedInstanceScalingScaleInPolicy", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Strategy", Shape: &shapeManagedInstanceScalingScaleInStrategy, Required: true},
+		{Name: "MaximumStepSize", Shape: &shapeManagedInstanceScalingMaximumStepSize},
+		{Name: "CooldownInMinutes", Shape: &shapeManagedInstanceScalingCooldownInMinutes},
+	}}
+	shapeProductionVariantModelDataDownloadTimeoutInSeconds = shapes.Shape{Name: "ProductionVariantModelDataDownloadTimeoutInSeconds", Kind: shapes.KindInteger, Min: 60, HasMin: true, Max: 3600, HasMax: true}
+	shapeProductionVariantRoutingConfig                     = shapes.Shape{Name: "ProductionVariantRoutingConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "RoutingStrategy", Shape: &shapeRoutingStrategy, Required: true},
+		{Name: "PrefixAwareRoutingConfig", Shape: &shapePrefixAwareRoutingConfig},
+	}}
+	shapeProductionVariantSSMAccess        = shapes.Shape{Name: "ProductionVariantSSMAccess", Kind: shapes.KindBoolean}
+	shapeProductionVariantServerlessConfig = shapes.Shape{Name: "ProductionVariantServerlessConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MemorySizeInMB", Shape: &shapeServerlessMemorySizeInMB, Required: true},
+		{Name: "MaxConcurrency", Shape: &shapeServerlessMaxConcurrency, Required: true},
+		{Name: "ProvisionedConcurrency", Shape: &shapeServerlessProvisionedConcurrency},
+	}}
+	shapeProductionVariantServerlessUpdateConfig = shapes.Shape{Name: "ProductionVariantServerlessUpdateConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MaxConcurrency", Shape: &shapeServerlessMaxConcurrency},
+		{Name: "ProvisionedConcurrency", Shape: &shapeServerlessProvisionedConcurrency},
+	}}
+	shapeProductionVariantStatus = shapes.Shape{Name: "ProductionVariantStatus", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Status", Shape: &shapeVariantStatus, Required: true},
+		{Name: "StatusMessage", Shape: &shapeVariantStatusMessage},
+		{Name: "StartTime", Shape: &shapeTimestamp},
+	}}
+	shapeProductionVariantStatusList = shapes.Shape{Name: "ProductionVariantStatusList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 5, HasMax: true, Elem: &shapeProductionVariantStatus}
+	shapeProductionVariantSummary    = shapes.Shape{Name: "ProductionVariantSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "VariantName", Shape: &shapeVariantName, Required: true},
+		{Name: "DeployedImages", Shape: &shapeDeployedImages},
+		{Name: "CurrentWeight", Shape: &shapeVariantWeight},
+		{Name: "DesiredWeight", Shape: &shapeVariantWeight},
+		{Name: "CurrentInstanceCount", Shape: &shapeTaskCount},
+		{Name: "DesiredInstanceCount", Shape: &shapeTaskCount},
+		{Name: "InstancePools", Shape: &shapeInstancePoolSummaryList},
+		{Name: "VariantStatus", Shape: &shapeProductionVariantStatusList},
+		{Name: "CurrentServerlessConfig", Shape: &shapeProductionVariantServerlessConfig},
+		{Name: "DesiredServerlessConfig", Shape: &shapeProductionVariantServerlessConfig},
+		{Name: "ManagedInstanceScaling", Shape: &shapeProductionVariantManagedInstanceScaling},
+		{Name: "RoutingConfig", Shape: &shapeProductionVariantRoutingConfig},
+		{Name: "CapacityReservationConfig", Shape: &shapeProductionVariantCapacityReservationSummary},
+		{Name: "AcceleratorPartitionLayouts", Shape: &shapeAcceleratorPartitionLayouts},
+	}}
+	shapeProductionVariantSummaryList    = shapes.Shape{Name: "ProductionVariantSummaryList", Kind: shapes.KindList, Min: 1, HasMin: true, Elem: &shapeProductionVariantSummary}
+	shapeProductionVariantVolumeSizeInGB = shapes.Shape{Name: "ProductionVariantVolumeSizeInGB", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 512, HasMax: true}
+	shapeProfilerConfig                  = shapes.Shape{Name: "ProfilerConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "S3OutputPath", Shape: &shapeS3Uri},
 		{Name: "ProfilingIntervalInMilliseconds", Shape: &shapeProfilingIntervalInMilliseconds},
 		{Name: "ProfilingParameters", Shape: &shapeProfilingParameters},
@@ -396,12 +964,24 @@ var (
 	shapeProfilingIntervalInMilliseconds = shapes.Shape{Name: "ProfilingIntervalInMilliseconds", Kind: shapes.KindLong}
 	shapeProfilingParameters             = shapes.Shape{Name: "ProfilingParameters", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 20, HasMax: true, Key: &shapeConfigKey, Elem: &shapeConfigValue}
 	shapeProfilingStatus                 = shapes.Shape{Name: "ProfilingStatus", Kind: shapes.KindString, Enum: []string{"Enabled", "Disabled"}}
-	shapeRecordWrapper                   = shapes.Shape{Name: "RecordWrapper", Kind: shapes.KindString, Enum: []string{"None", "RecordIO"}}
-	shapeRemoteDebugConfig               = shapes.Shape{Name: "RemoteDebugConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeRealTimeInferenceRecommendation = shapes.Shape{Name: "RealTimeInferenceRecommendation", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "RecommendationId", Shape: &shapeString, Required: true},
+		{Name: "InstanceType", Shape: &shapeProductionVariantInstanceType, Required: true},
+		{Name: "Environment", Shape: &shapeEnvironmentMap},
+	}}
+	shapeRealTimeInferenceRecommendations = shapes.Shape{Name: "RealTimeInferenceRecommendations", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 3, HasMax: true, Elem: &shapeRealTimeInferenceRecommendation}
+	shapeRecommendationStatus             = shapes.Shape{Name: "RecommendationStatus", Kind: shapes.KindString, Enum: []string{"IN_PROGRESS", "COMPLETED", "FAILED", "NOT_APPLICABLE"}}
+	shapeRecordWrapper                    = shapes.Shape{Name: "RecordWrapper", Kind: shapes.KindString, Enum: []string{"None", "RecordIO"}}
+	shapeRemoteDebugConfig                = shapes.Shape{Name: "RemoteDebugConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "EnableRemoteDebug", Shape: &shapeEnableRemoteDebug},
 	}}
-	shapeResourceArn    = shapes.Shape{Name: "ResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern18}
-	shapeResourceConfig = shapes.Shape{Name: "ResourceConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeRepositoryAccessMode = shapes.Shape{Name: "RepositoryAccessMode", Kind: shapes.KindString, Enum: []string{"Platform", "Vpc"}}
+	shapeRepositoryAuthConfig = shapes.Shape{Name: "RepositoryAuthConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "RepositoryCredentialsProviderArn", Shape: &shapeRepositoryCredentialsProviderArn, Required: true},
+	}}
+	shapeRepositoryCredentialsProviderArn = shapes.Shape{Name: "RepositoryCredentialsProviderArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern9}
+	shapeResourceArn                      = shapes.Shape{Name: "ResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern28}
+	shapeResourceConfig                   = shapes.Shape{Name: "ResourceConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "InstanceType", Shape: &shapeTrainingInstanceType},
 		{Name: "InstanceCount", Shape: &shapeTrainingInstanceCount},
 		{Name: "VolumeSizeInGB", Shape: &shapeOptionalVolumeSizeInGB},
@@ -418,8 +998,15 @@ var (
 	shapeRetryStrategy                         = shapes.Shape{Name: "RetryStrategy", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MaximumRetryAttempts", Shape: &shapeMaximumRetryAttempts, Required: true},
 	}}
-	shapeRoleArn               = shapes.Shape{Name: "RoleArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern19}
-	shapeRuleConfigurationName = shapes.Shape{Name: "RuleConfigurationName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
+	shapeRoleArn             = shapes.Shape{Name: "RoleArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern29}
+	shapeRollingUpdatePolicy = shapes.Shape{Name: "RollingUpdatePolicy", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "MaximumBatchSize", Shape: &shapeCapacitySize, Required: true},
+		{Name: "WaitIntervalInSeconds", Shape: &shapeWaitIntervalInSeconds, Required: true},
+		{Name: "MaximumExecutionTimeoutInSeconds", Shape: &shapeMaximumExecutionTimeoutInSeconds},
+		{Name: "RollbackMaximumBatchSize", Shape: &shapeCapacitySize},
+	}}
+	shapeRoutingStrategy       = shapes.Shape{Name: "RoutingStrategy", Kind: shapes.KindString, Enum: []string{"LEAST_OUTSTANDING_REQUESTS", "RANDOM", "PREFIX_AWARE"}}
+	shapeRuleConfigurationName = shapes.Shape{Name: "RuleConfigurationName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
 	shapeRuleEvaluationStatus  = shapes.Shape{Name: "RuleEvaluationStatus", Kind: shapes.KindString, Enum: []string{"InProgress", "NoIssuesFound", "IssuesFound", "Error", "Stopping", "Stopped"}}
 	shapeRuleParameters        = shapes.Shape{Name: "RuleParameters", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 100, HasMax: true, Key: &shapeConfigKey, Elem: &shapeConfigValue}
 	shapeS3DataDistribution    = shapes.Shape{Name: "S3DataDistribution", Kind: shapes.KindString, Enum: []string{"FullyReplicated", "ShardedByS3Key"}}
@@ -432,8 +1019,21 @@ var (
 		{Name: "ModelAccessConfig", Shape: &shapeModelAccessConfig},
 		{Name: "HubAccessConfig", Shape: &shapeHubAccessConfig},
 	}}
-	shapeS3DataType                = shapes.Shape{Name: "S3DataType", Kind: shapes.KindString, Enum: []string{"ManifestFile", "S3Prefix", "AugmentedManifestFile", "Converse"}}
-	shapeS3Uri                     = shapes.Shape{Name: "S3Uri", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern5}
+	shapeS3DataType        = shapes.Shape{Name: "S3DataType", Kind: shapes.KindString, Enum: []string{"ManifestFile", "S3Prefix", "AugmentedManifestFile", "Converse"}}
+	shapeS3ModelDataSource = shapes.Shape{Name: "S3ModelDataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "S3Uri", Shape: &shapeS3ModelUri, Required: true},
+		{Name: "S3DataType", Shape: &shapeS3ModelDataType, Required: true},
+		{Name: "CompressionType", Shape: &shapeModelCompressionType, Required: true},
+		{Name: "ModelAccessConfig", Shape: &shapeModelAccessConfig},
+		{Name: "HubAccessConfig", Shape: &shapeInferenceHubAccessConfig},
+		{Name: "ManifestS3Uri", Shape: &shapeS3ModelUri},
+		{Name: "ETag", Shape: &shapeString},
+		{Name: "ManifestEtag", Shape: &shapeString},
+	}}
+	shapeS3ModelDataType           = shapes.Shape{Name: "S3ModelDataType", Kind: shapes.KindString, Enum: []string{"S3Prefix", "S3Object"}}
+	shapeS3ModelUri                = shapes.Shape{Name: "S3ModelUri", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern8}
+	shapeS3Uri                     = shapes.Shape{Name: "S3Uri", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern8}
+	shapeSamplingPercentage        = shapes.Shape{Name: "SamplingPercentage", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 100, HasMax: true}
 	shapeSecondaryStatus           = shapes.Shape{Name: "SecondaryStatus", Kind: shapes.KindString, Enum: []string{"Starting", "LaunchingMLInstances", "PreparingTrainingStack", "Downloading", "DownloadingTrainingImage", "Training", "Uploading", "Stopping", "Stopped", "MaxRuntimeExceeded", "Completed", "Failed", "Interrupted", "MaxWaitTimeExceeded", "Updating", "Restarting", "Pending"}}
 	shapeSecondaryStatusTransition = shapes.Shape{Name: "SecondaryStatusTransition", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Status", Shape: &shapeSecondaryStatus, Required: true},
@@ -442,10 +1042,10 @@ var (
 		{Name: "StatusMessage", Shape: &shapeStatusMessage},
 	}}
 	shapeSecondaryStatusTransitions = shapes.Shape{Name: "SecondaryStatusTransitions", Kind: shapes.KindList, Elem: &shapeSecondaryStatusTransition}
-	shapeSecurityGroupId            = shapes.Shape{Name: "SecurityGroupId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern8}
+	shapeSecurityGroupId            = shapes.Shape{Name: "SecurityGroupId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern12}
 	shapeSeed                       = shapes.Shape{Name: "Seed", Kind: shapes.KindLong}
-	shapeSequenceLength             = shapes.Shape{Name: "SequenceLength", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 50, HasMax: true, Pattern: &pattern16}
-	shapeServerlessJobBaseModelArn  = shapes.Shape{Name: "ServerlessJobBaseModelArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern2}
+	shapeSequenceLength             = shapes.Shape{Name: "SequenceLength", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 50, HasMax: true, Pattern: &pattern26}
+	shapeServerlessJobBaseModelArn  = shapes.Shape{Name: "ServerlessJobBaseModelArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern3}
 	shapeServerlessJobConfig        = shapes.Shape{Name: "ServerlessJobConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "BaseModelArn", Shape: &shapeServerlessJobBaseModelArn, Required: true},
 		{Name: "AcceptEula", Shape: &shapeAcceptEula},
@@ -456,16 +1056,20 @@ var (
 		{Name: "EvaluatorArn", Shape: &shapeEvaluatorArn},
 		{Name: "SequenceLength", Shape: &shapeSequenceLength},
 	}}
-	shapeServerlessJobType     = shapes.Shape{Name: "ServerlessJobType", Kind: shapes.KindString, Enum: []string{"FineTuning", "Evaluation"}}
-	shapeSessionChainingConfig = shapes.Shape{Name: "SessionChainingConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeServerlessJobType                = shapes.Shape{Name: "ServerlessJobType", Kind: shapes.KindString, Enum: []string{"FineTuning", "Evaluation"}}
+	shapeServerlessMaxConcurrency         = shapes.Shape{Name: "ServerlessMaxConcurrency", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 200, HasMax: true}
+	shapeServerlessMemorySizeInMB         = shapes.Shape{Name: "ServerlessMemorySizeInMB", Kind: shapes.KindInteger, Min: 1024, HasMin: true, Max: 6144, HasMax: true}
+	shapeServerlessProvisionedConcurrency = shapes.Shape{Name: "ServerlessProvisionedConcurrency", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 200, HasMax: true}
+	shapeSessionChainingConfig            = shapes.Shape{Name: "SessionChainingConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "EnableSessionTagChaining", Shape: &shapeEnableSessionTagChaining},
 	}}
 	shapeShuffleConfig = shapes.Shape{Name: "ShuffleConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Seed", Shape: &shapeSeed, Required: true},
 	}}
+	shapeSnsTopicArn            = shapes.Shape{Name: "SnsTopicArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern43}
 	shapeSortBy                 = shapes.Shape{Name: "SortBy", Kind: shapes.KindString, Enum: []string{"Name", "CreationTime", "Status"}}
 	shapeSortOrder              = shapes.Shape{Name: "SortOrder", Kind: shapes.KindString, Enum: []string{"Ascending", "Descending"}}
-	shapeStatusDetails          = shapes.Shape{Name: "StatusDetails", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern6}
+	shapeStatusDetails          = shapes.Shape{Name: "StatusDetails", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern9}
 	shapeStatusMessage          = shapes.Shape{Name: "StatusMessage", Kind: shapes.KindString}
 	shapeStopTrainingJobRequest = shapes.Shape{Name: "StopTrainingJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingJobName", Shape: &shapeTrainingJobName, Required: true},
@@ -475,30 +1079,40 @@ var (
 		{Name: "MaxWaitTimeInSeconds", Shape: &shapeMaxWaitTimeInSeconds},
 		{Name: "MaxPendingTimeInSeconds", Shape: &shapeMaxPendingTimeInSeconds},
 	}}
+	shapeString    = shapes.Shape{Name: "String", Kind: shapes.KindString}
 	shapeString256 = shapes.Shape{Name: "String256", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true}
-	shapeSubnetId  = shapes.Shape{Name: "SubnetId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern8}
+	shapeSubnetId  = shapes.Shape{Name: "SubnetId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern12}
 	shapeSubnets   = shapes.Shape{Name: "Subnets", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 16, HasMax: true, Elem: &shapeSubnetId}
 	shapeTag       = shapes.Shape{Name: "Tag", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Key", Shape: &shapeTagKey, Required: true},
 		{Name: "Value", Shape: &shapeTagValue, Required: true},
 	}}
-	shapeTagKey                  = shapes.Shape{Name: "TagKey", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 128, HasMax: true, Pattern: &pattern0}
+	shapeTagKey                  = shapes.Shape{Name: "TagKey", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 128, HasMax: true, Pattern: &pattern1}
 	shapeTagKeyList              = shapes.Shape{Name: "TagKeyList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 50, HasMax: true, Elem: &shapeTagKey}
 	shapeTagList                 = shapes.Shape{Name: "TagList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 50, HasMax: true, Elem: &shapeTag}
-	shapeTagValue                = shapes.Shape{Name: "TagValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern0}
+	shapeTagValue                = shapes.Shape{Name: "TagValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern1}
+	shapeTaskCount               = shapes.Shape{Name: "TaskCount", Kind: shapes.KindInteger, Min: 0, HasMin: true}
 	shapeTensorBoardOutputConfig = shapes.Shape{Name: "TensorBoardOutputConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "LocalPath", Shape: &shapeDirectoryPath},
 		{Name: "S3OutputPath", Shape: &shapeS3Uri, Required: true},
 	}}
-	shapeTimestamp                         = shapes.Shape{Name: "Timestamp", Kind: shapes.KindTimestamp}
-	shapeTotalStepCountPerEpoch            = shapes.Shape{Name: "TotalStepCountPerEpoch", Kind: shapes.KindLong, Min: 0, HasMin: true}
-	shapeTrainingContainerArgument         = shapes.Shape{Name: "TrainingContainerArgument", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
+	shapeTerminationWaitInSeconds = shapes.Shape{Name: "TerminationWaitInSeconds", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 3600, HasMax: true}
+	shapeTimestamp                = shapes.Shape{Name: "Timestamp", Kind: shapes.KindTimestamp}
+	shapeTotalStepCountPerEpoch   = shapes.Shape{Name: "TotalStepCountPerEpoch", Kind: shapes.KindLong, Min: 0, HasMin: true}
+	shapeTrafficRoutingConfig     = shapes.Shape{Name: "TrafficRoutingConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Type", Shape: &shapeTrafficRoutingConfigType, Required: true},
+		{Name: "WaitIntervalInSeconds", Shape: &shapeWaitIntervalInSeconds, Required: true},
+		{Name: "CanarySize", Shape: &shapeCapacitySize},
+		{Name: "LinearStepSize", Shape: &shapeCapacitySize},
+	}}
+	shapeTrafficRoutingConfigType          = shapes.Shape{Name: "TrafficRoutingConfigType", Kind: shapes.KindString, Enum: []string{"ALL_AT_ONCE", "CANARY", "LINEAR"}}
+	shapeTrainingContainerArgument         = shapes.Shape{Name: "TrainingContainerArgument", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
 	shapeTrainingContainerArguments        = shapes.Shape{Name: "TrainingContainerArguments", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 100, HasMax: true, Elem: &shapeTrainingContainerArgument}
 	shapeTrainingContainerEntrypoint       = shapes.Shape{Name: "TrainingContainerEntrypoint", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 100, HasMax: true, Elem: &shapeTrainingContainerEntrypointString}
-	shapeTrainingContainerEntrypointString = shapes.Shape{Name: "TrainingContainerEntrypointString", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern6}
-	shapeTrainingEnvironmentKey            = shapes.Shape{Name: "TrainingEnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern15}
+	shapeTrainingContainerEntrypointString = shapes.Shape{Name: "TrainingContainerEntrypointString", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
+	shapeTrainingEnvironmentKey            = shapes.Shape{Name: "TrainingEnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern25}
 	shapeTrainingEnvironmentMap            = shapes.Shape{Name: "TrainingEnvironmentMap", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 100, HasMax: true, Key: &shapeTrainingEnvironmentKey, Elem: &shapeTrainingEnvironmentValue}
-	shapeTrainingEnvironmentValue          = shapes.Shape{Name: "TrainingEnvironmentValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern10}
+	shapeTrainingEnvironmentValue          = shapes.Shape{Name: "TrainingEnvironmentValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern14}
 	shapeTrainingEpochCount                = shapes.Shape{Name: "TrainingEpochCount", Kind: shapes.KindLong, Min: 0, HasMin: true}
 	shapeTrainingEpochIndex                = shapes.Shape{Name: "TrainingEpochIndex", Kind: shapes.KindLong, Min: 0, HasMin: true}
 	shapeTrainingImageConfig               = shapes.Shape{Name: "TrainingImageConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
@@ -508,8 +1122,8 @@ var (
 	shapeTrainingInputMode     = shapes.Shape{Name: "TrainingInputMode", Kind: shapes.KindString, Enum: []string{"Pipe", "File", "FastFile"}}
 	shapeTrainingInstanceCount = shapes.Shape{Name: "TrainingInstanceCount", Kind: shapes.KindInteger, Min: 0, HasMin: true}
 	shapeTrainingInstanceType  = shapes.Shape{Name: "TrainingInstanceType", Kind: shapes.KindString}
-	shapeTrainingJobArn        = shapes.Shape{Name: "TrainingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern25}
-	shapeTrainingJobName       = shapes.Shape{Name: "TrainingJobName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern14}
+	shapeTrainingJobArn        = shapes.Shape{Name: "TrainingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern39}
+	shapeTrainingJobName       = shapes.Shape{Name: "TrainingJobName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
 	shapeTrainingJobStatus     = shapes.Shape{Name: "TrainingJobStatus", Kind: shapes.KindString, Enum: []string{"InProgress", "Completed", "Failed", "Stopping", "Stopped", "Deleting"}}
 	shapeTrainingJobSummaries  = shapes.Shape{Name: "TrainingJobSummaries", Kind: shapes.KindList, Elem: &shapeTrainingJobSummary}
 	shapeTrainingJobSummary    = shapes.Shape{Name: "TrainingJobSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
@@ -523,7 +1137,7 @@ var (
 		{Name: "WarmPoolStatus", Shape: &shapeWarmPoolStatus},
 		{Name: "TrainingPlanArn", Shape: &shapeTrainingPlanArn},
 	}}
-	shapeTrainingPlanArn      = shapes.Shape{Name: "TrainingPlanArn", Kind: shapes.KindString, Min: 50, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern26}
+	shapeTrainingPlanArn      = shapes.Shape{Name: "TrainingPlanArn", Kind: shapes.KindString, Min: 50, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern40}
 	shapeTrainingPlanArnList  = shapes.Shape{Name: "TrainingPlanArnList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 1, HasMax: true, Elem: &shapeTrainingPlanArn}
 	shapeTrainingProgressInfo = shapes.Shape{Name: "TrainingProgressInfo", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TotalStepCountPerEpoch", Shape: &shapeTotalStepCountPerEpoch},
@@ -535,14 +1149,45 @@ var (
 	shapeTrainingRepositoryAuthConfig = shapes.Shape{Name: "TrainingRepositoryAuthConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingRepositoryCredentialsProviderArn", Shape: &shapeTrainingRepositoryCredentialsProviderArn, Required: true},
 	}}
-	shapeTrainingRepositoryCredentialsProviderArn = shapes.Shape{Name: "TrainingRepositoryCredentialsProviderArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern17}
+	shapeTrainingRepositoryCredentialsProviderArn = shapes.Shape{Name: "TrainingRepositoryCredentialsProviderArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern27}
 	shapeTrainingStepIndex                        = shapes.Shape{Name: "TrainingStepIndex", Kind: shapes.KindLong, Min: 0, HasMin: true}
 	shapeTrainingTimeInSeconds                    = shapes.Shape{Name: "TrainingTimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
-	shapeVpcConfig                                = shapes.Shape{Name: "VpcConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeUpdateEndpointInput                      = shapes.Shape{Name: "UpdateEndpointInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
+		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
+		{Name: "RetainAllVariantProperties", Shape: &shapeBoolean},
+		{Name: "ExcludeRetainedVariantProperties", Shape: &shapeVariantPropertyList},
+		{Name: "DeploymentConfig", Shape: &shapeDeploymentConfig},
+		{Name: "RetainDeploymentConfig", Shape: &shapeBoolean},
+	}}
+	shapeUpdateEndpointOutput = shapes.Shape{Name: "UpdateEndpointOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointArn", Shape: &shapeEndpointArn, Required: true},
+	}}
+	shapeUpdateEndpointWeightsAndCapacitiesInput = shapes.Shape{Name: "UpdateEndpointWeightsAndCapacitiesInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
+		{Name: "DesiredWeightsAndCapacities", Shape: &shapeDesiredWeightAndCapacityList, Required: true},
+	}}
+	shapeUpdateEndpointWeightsAndCapacitiesOutput = shapes.Shape{Name: "UpdateEndpointWeightsAndCapacitiesOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "EndpointArn", Shape: &shapeEndpointArn, Required: true},
+	}}
+	shapeUrl                                      = shapes.Shape{Name: "Url", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern8}
+	shapeVariantInstanceProvisionTimeoutInSeconds = shapes.Shape{Name: "VariantInstanceProvisionTimeoutInSeconds", Kind: shapes.KindInteger, Min: 300, HasMin: true, Max: 3600, HasMax: true}
+	shapeVariantName                              = shapes.Shape{Name: "VariantName", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
+	shapeVariantProperty                          = shapes.Shape{Name: "VariantProperty", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "VariantPropertyType", Shape: &shapeVariantPropertyType, Required: true},
+	}}
+	shapeVariantPropertyList  = shapes.Shape{Name: "VariantPropertyList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 3, HasMax: true, Elem: &shapeVariantProperty}
+	shapeVariantPropertyType  = shapes.Shape{Name: "VariantPropertyType", Kind: shapes.KindString, Enum: []string{"DesiredInstanceCount", "DesiredWeight", "DataCaptureConfig"}}
+	shapeVariantStatus        = shapes.Shape{Name: "VariantStatus", Kind: shapes.KindString, Enum: []string{"Creating", "Updating", "Deleting", "ActivatingTraffic", "Baking"}}
+	shapeVariantStatusMessage = shapes.Shape{Name: "VariantStatusMessage", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true}
+	shapeVariantWeight        = shapes.Shape{Name: "VariantWeight", Kind: shapes.KindFloat, Min: 0, HasMin: true}
+	shapeVersionedArnOrName   = shapes.Shape{Name: "VersionedArnOrName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 176, HasMax: true, Pattern: &pattern5}
+	shapeVpcConfig            = shapes.Shape{Name: "VpcConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "SecurityGroupIds", Shape: &shapeVpcSecurityGroupIds, Required: true},
 		{Name: "Subnets", Shape: &shapeSubnets, Required: true},
 	}}
 	shapeVpcSecurityGroupIds    = shapes.Shape{Name: "VpcSecurityGroupIds", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 5, HasMax: true, Elem: &shapeSecurityGroupId}
+	shapeWaitIntervalInSeconds  = shapes.Shape{Name: "WaitIntervalInSeconds", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 3600, HasMax: true}
 	shapeWarmPoolResourceStatus = shapes.Shape{Name: "WarmPoolResourceStatus", Kind: shapes.KindString, Enum: []string{"Available", "Terminated", "Reused", "InUse"}}
 	shapeWarmPoolStatus         = shapes.Shape{Name: "WarmPoolStatus", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Status", Shape: &shapeWarmPoolResourceStatus, Required: true},

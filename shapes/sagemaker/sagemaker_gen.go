@@ -24,6 +24,36 @@ var Service = shapes.Service{
 			NewOutput: func() any { return new(AddTagsOutput) },
 		},
 		{
+			Name:      "CreateEndpoint",
+			Input:     &shapeCreateEndpointInput,
+			NewInput:  func() any { return new(CreateEndpointInput) },
+			Output:    &shapeCreateEndpointOutput,
+			NewOutput: func() any { return new(CreateEndpointOutput) },
+			Errors: []shapes.Fault{
+				{Name: "ResourceLimitExceeded", Code: "ResourceLimitExceeded", Status: 400, Sender: true},
+			},
+		},
+		{
+			Name:      "CreateEndpointConfig",
+			Input:     &shapeCreateEndpointConfigInput,
+			NewInput:  func() any { return new(CreateEndpointConfigInput) },
+			Output:    &shapeCreateEndpointConfigOutput,
+			NewOutput: func() any { return new(CreateEndpointConfigOutput) },
+			Errors: []shapes.Fault{
+				{Name: "ResourceLimitExceeded", Code: "ResourceLimitExceeded", Status: 400, Sender: true},
+			},
+		},
+		{
+			Name:      "CreateModel",
+			Input:     &shapeCreateModelInput,
+			NewInput:  func() any { return new(CreateModelInput) },
+			Output:    &shapeCreateModelOutput,
+			NewOutput: func() any { return new(CreateModelOutput) },
+			Errors: []shapes.Fault{
+				{Name: "ResourceLimitExceeded", Code: "ResourceLimitExceeded", Status: 400, Sender: true},
+			},
+		},
+		{
 			Name:      "CreateTrainingJob",
 			Input:     &shapeCreateTrainingJobRequest,
 			NewInput:  func() any { return new(CreateTrainingJobRequest) },
@@ -34,6 +64,24 @@ var Service = shapes.Service{
 				{Name: "ResourceInUse", Code: "ResourceInUse", Status: 400, Sender: true},
 				{Name: "ResourceLimitExceeded", Code: "ResourceLimitExceeded", Status: 400, Sender: true},
 			},
+		},
+		{
+			Name:      "DeleteEndpoint",
+			Input:     &shapeDeleteEndpointInput,
+			NewInput:  func() any { return new(DeleteEndpointInput) },
+			NewOutput: func() any { return nil },
+		},
+		{
+			Name:      "DeleteEndpointConfig",
+			Input:     &shapeDeleteEndpointConfigInput,
+			NewInput:  func() any { return new(DeleteEndpointConfigInput) },
+			NewOutput: func() any { return nil },
+		},
+		{
+			Name:      "DeleteModel",
+			Input:     &shapeDeleteModelInput,
+			NewInput:  func() any { return new(DeleteModelInput) },
+			NewOutput: func() any { return nil },
 		},
 		{
 			Name:      "DeleteTags",
@@ -53,6 +101,27 @@ var Service = shapes.Service{
 			},
 		},
 		{
+			Name:      "DescribeEndpoint",
+			Input:     &shapeDescribeEndpointInput,
+			NewInput:  func() any { return new(DescribeEndpointInput) },
+			Output:    &shapeDescribeEndpointOutput,
+			NewOutput: func() any { return new(DescribeEndpointOutput) },
+		},
+		{
+			Name:      "DescribeEndpointConfig",
+			Input:     &shapeDescribeEndpointConfigInput,
+			NewInput:  func() any { return new(DescribeEndpointConfigInput) },
+			Output:    &shapeDescribeEndpointConfigOutput,
+			NewOutput: func() any { return new(DescribeEndpointConfigOutput) },
+		},
+		{
+			Name:      "DescribeModel",
+			Input:     &shapeDescribeModelInput,
+			NewInput:  func() any { return new(DescribeModelInput) },
+			Output:    &shapeDescribeModelOutput,
+			NewOutput: func() any { return new(DescribeModelOutput) },
+		},
+		{
 			Name:      "DescribeTrainingJob",
 			Input:     &shapeDescribeTrainingJobRequest,
 			NewInput:  func() any { return new(DescribeTrainingJobRequest) },
@@ -61,6 +130,27 @@ var Service = shapes.Service{
 			Errors: []shapes.Fault{
 				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 400, Sender: true},
 			},
+		},
+		{
+			Name:      "ListEndpointConfigs",
+			Input:     &shapeListEndpointConfigsInput,
+			NewInput:  func() any { return new(ListEndpointConfigsInput) },
+			Output:    &shapeListEndpointConfigsOutput,
+			NewOutput: func() any { return new(ListEndpointConfigsOutput) },
+		},
+		{
+			Name:      "ListEndpoints",
+			Input:     &shapeListEndpointsInput,
+			NewInput:  func() any { return new(ListEndpointsInput) },
+			Output:    &shapeListEndpointsOutput,
+			NewOutput: func() any { return new(ListEndpointsOutput) },
+		},
+		{
+			Name:      "ListModels",
+			Input:     &shapeListModelsInput,
+			NewInput:  func() any { return new(ListModelsInput) },
+			Output:    &shapeListModelsOutput,
+			NewOutput: func() any { return new(ListModelsOutput) },
 		},
 		{
 			Name:      "ListTags",
@@ -83,6 +173,26 @@ var Service = shapes.Service{
 			NewOutput: func() any { return nil },
 			Errors: []shapes.Fault{
 				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 400, Sender: true},
+			},
+		},
+		{
+			Name:      "UpdateEndpoint",
+			Input:     &shapeUpdateEndpointInput,
+			NewInput:  func() any { return new(UpdateEndpointInput) },
+			Output:    &shapeUpdateEndpointOutput,
+			NewOutput: func() any { return new(UpdateEndpointOutput) },
+			Errors: []shapes.Fault{
+				{Name: "ResourceLimitExceeded", Code: "ResourceLimitExceeded", Status: 400, Sender: true},
+			},
+		},
+		{
+			Name:      "UpdateEndpointWeightsAndCapacities",
+			Input:     &shapeUpdateEndpointWeightsAndCapacitiesInput,
+			NewInput:  func() any { return new(UpdateEndpointWeightsAndCapacitiesInput) },
+			Output:    &shapeUpdateEndpointWeightsAndCapacitiesOutput,
+			NewOutput: func() any { return new(UpdateEndpointWeightsAndCapacitiesOutput) },
+			Errors: []shapes.Fault{
+				{Name: "ResourceLimitExceeded", Code: "ResourceLimitExceeded", Status: 400, Sender: true},
 			},
 		},
 	},

@@ -4,6 +4,10 @@ package sagemaker
 
 import "github.com/stint-ml/stint/shapes"
 
+type AcceleratorPartitionLayout struct {
+	AcceleratorPartitionTypes []string `json:"AcceleratorPartitionTypes,omitzero"`
+}
+
 type AddTagsInput struct {
 	ResourceArn *string `json:"ResourceArn,omitzero"` // required
 	Tags        []Tag   `json:"Tags,omitzero"`        // required
@@ -11,6 +15,15 @@ type AddTagsInput struct {
 
 type AddTagsOutput struct {
 	Tags []Tag `json:"Tags,omitzero"`
+}
+
+type AdditionalModelDataSource struct {
+	ChannelName  *string            `json:"ChannelName,omitzero"`  // required
+	S3DataSource *S3ModelDataSource `json:"S3DataSource,omitzero"` // required
+}
+
+type Alarm struct {
+	AlarmName *string `json:"AlarmName,omitzero"`
 }
 
 type AlgorithmSpecification struct {
@@ -22,6 +35,52 @@ type AlgorithmSpecification struct {
 	ContainerEntrypoint              []string             `json:"ContainerEntrypoint,omitzero"`
 	ContainerArguments               []string             `json:"ContainerArguments,omitzero"`
 	TrainingImageConfig              *TrainingImageConfig `json:"TrainingImageConfig,omitzero"`
+}
+
+type AsyncInferenceClientConfig struct {
+	MaxConcurrentInvocationsPerInstance *int32 `json:"MaxConcurrentInvocationsPerInstance,omitzero"`
+}
+
+type AsyncInferenceConfig struct {
+	ClientConfig *AsyncInferenceClientConfig `json:"ClientConfig,omitzero"`
+	OutputConfig *AsyncInferenceOutputConfig `json:"OutputConfig,omitzero"` // required
+}
+
+type AsyncInferenceNotificationConfig struct {
+	SuccessTopic               *string                       `json:"SuccessTopic,omitzero"`
+	ErrorTopic                 *string                       `json:"ErrorTopic,omitzero"`
+	IncludeInferenceResponseIn []AsyncNotificationTopicTypes `json:"IncludeInferenceResponseIn,omitzero"`
+}
+
+type AsyncInferenceOutputConfig struct {
+	KmsKeyId           *string                           `json:"KmsKeyId,omitzero"`
+	S3OutputPath       *string                           `json:"S3OutputPath,omitzero"`
+	NotificationConfig *AsyncInferenceNotificationConfig `json:"NotificationConfig,omitzero"`
+	S3FailurePath      *string                           `json:"S3FailurePath,omitzero"`
+}
+
+type AutoRollbackConfig struct {
+	Alarms []Alarm `json:"Alarms,omitzero"`
+}
+
+type BlueGreenUpdatePolicy struct {
+	TrafficRoutingConfiguration      *TrafficRoutingConfig `json:"TrafficRoutingConfiguration,omitzero"` // required
+	TerminationWaitInSeconds         *int32                `json:"TerminationWaitInSeconds,omitzero"`
+	MaximumExecutionTimeoutInSeconds *int32                `json:"MaximumExecutionTimeoutInSeconds,omitzero"`
+}
+
+type CapacitySize struct {
+	Type  *CapacitySizeType `json:"Type,omitzero"`  // required
+	Value *int32            `json:"Value,omitzero"` // required
+}
+
+type CaptureContentTypeHeader struct {
+	CsvContentTypes  []string `json:"CsvContentTypes,omitzero"`
+	JsonContentTypes []string `json:"JsonContentTypes,omitzero"`
+}
+
+type CaptureOption struct {
+	CaptureMode *CaptureMode `json:"CaptureMode,omitzero"` // required
 }
 
 type Channel struct {
@@ -39,9 +98,112 @@ type CheckpointConfig struct {
 	LocalPath *string `json:"LocalPath,omitzero"`
 }
 
+type ClarifyExplainerConfig struct {
+	EnableExplanations *string                 `json:"EnableExplanations,omitzero"`
+	InferenceConfig    *ClarifyInferenceConfig `json:"InferenceConfig,omitzero"`
+	ShapConfig         *ClarifyShapConfig      `json:"ShapConfig,omitzero"` // required
+}
+
+type ClarifyInferenceConfig struct {
+	FeaturesAttribute    *string              `json:"FeaturesAttribute,omitzero"`
+	ContentTemplate      *string              `json:"ContentTemplate,omitzero"`
+	MaxRecordCount       *int32               `json:"MaxRecordCount,omitzero"`
+	MaxPayloadInMB       *int32               `json:"MaxPayloadInMB,omitzero"`
+	ProbabilityIndex     *int32               `json:"ProbabilityIndex,omitzero"`
+	LabelIndex           *int32               `json:"LabelIndex,omitzero"`
+	ProbabilityAttribute *string              `json:"ProbabilityAttribute,omitzero"`
+	LabelAttribute       *string              `json:"LabelAttribute,omitzero"`
+	LabelHeaders         []string             `json:"LabelHeaders,omitzero"`
+	FeatureHeaders       []string             `json:"FeatureHeaders,omitzero"`
+	FeatureTypes         []ClarifyFeatureType `json:"FeatureTypes,omitzero"`
+}
+
+type ClarifyShapBaselineConfig struct {
+	MimeType        *string `json:"MimeType,omitzero"`
+	ShapBaseline    *string `json:"ShapBaseline,omitzero"`
+	ShapBaselineUri *string `json:"ShapBaselineUri,omitzero"`
+}
+
+type ClarifyShapConfig struct {
+	ShapBaselineConfig *ClarifyShapBaselineConfig `json:"ShapBaselineConfig,omitzero"` // required
+	NumberOfSamples    *int32                     `json:"NumberOfSamples,omitzero"`
+	UseLogit           *bool                      `json:"UseLogit,omitzero"`
+	Seed               *int32                     `json:"Seed,omitzero"`
+	TextConfig         *ClarifyTextConfig         `json:"TextConfig,omitzero"`
+}
+
+type ClarifyTextConfig struct {
+	Language    *ClarifyTextLanguage    `json:"Language,omitzero"`    // required
+	Granularity *ClarifyTextGranularity `json:"Granularity,omitzero"` // required
+}
+
 type CollectionConfiguration struct {
 	CollectionName       *string           `json:"CollectionName,omitzero"`
 	CollectionParameters map[string]string `json:"CollectionParameters,omitzero"`
+}
+
+type ContainerDefinition struct {
+	ContainerHostname          *string                     `json:"ContainerHostname,omitzero"`
+	Image                      *string                     `json:"Image,omitzero"`
+	ImageConfig                *ImageConfig                `json:"ImageConfig,omitzero"`
+	Mode                       *ContainerMode              `json:"Mode,omitzero"`
+	ModelDataUrl               *string                     `json:"ModelDataUrl,omitzero"`
+	ModelDataSource            *ModelDataSource            `json:"ModelDataSource,omitzero"`
+	AdditionalModelDataSources []AdditionalModelDataSource `json:"AdditionalModelDataSources,omitzero"`
+	Environment                map[string]string           `json:"Environment,omitzero"`
+	ModelPackageName           *string                     `json:"ModelPackageName,omitzero"`
+	InferenceSpecificationName *string                     `json:"InferenceSpecificationName,omitzero"`
+	MultiModelConfig           *MultiModelConfig           `json:"MultiModelConfig,omitzero"`
+	ContainerMetricsConfig     *ContainerMetricsConfig     `json:"ContainerMetricsConfig,omitzero"`
+}
+
+type ContainerMetricsConfig struct {
+	MetricsEndpoints []MetricsEndpoint `json:"MetricsEndpoints,omitzero"`
+}
+
+type CreateEndpointConfigInput struct {
+	EndpointConfigName       *string               `json:"EndpointConfigName,omitzero"` // required
+	ProductionVariants       []ProductionVariant   `json:"ProductionVariants,omitzero"` // required
+	DataCaptureConfig        *DataCaptureConfig    `json:"DataCaptureConfig,omitzero"`
+	Tags                     []Tag                 `json:"Tags,omitzero"`
+	KmsKeyId                 *string               `json:"KmsKeyId,omitzero"`
+	AsyncInferenceConfig     *AsyncInferenceConfig `json:"AsyncInferenceConfig,omitzero"`
+	ExplainerConfig          *ExplainerConfig      `json:"ExplainerConfig,omitzero"`
+	ShadowProductionVariants []ProductionVariant   `json:"ShadowProductionVariants,omitzero"`
+	ExecutionRoleArn         *string               `json:"ExecutionRoleArn,omitzero"`
+	VpcConfig                *VpcConfig            `json:"VpcConfig,omitzero"`
+	EnableNetworkIsolation   *bool                 `json:"EnableNetworkIsolation,omitzero"`
+	MetricsConfig            *MetricsConfig        `json:"MetricsConfig,omitzero"`
+}
+
+type CreateEndpointConfigOutput struct {
+	EndpointConfigArn *string `json:"EndpointConfigArn,omitzero"` // required
+}
+
+type CreateEndpointInput struct {
+	EndpointName       *string           `json:"EndpointName,omitzero"`       // required
+	EndpointConfigName *string           `json:"EndpointConfigName,omitzero"` // required
+	DeploymentConfig   *DeploymentConfig `json:"DeploymentConfig,omitzero"`
+	Tags               []Tag             `json:"Tags,omitzero"`
+}
+
+type CreateEndpointOutput struct {
+	EndpointArn *string `json:"EndpointArn,omitzero"` // required
+}
+
+type CreateModelInput struct {
+	ModelName                *string                   `json:"ModelName,omitzero"` // required
+	PrimaryContainer         *ContainerDefinition      `json:"PrimaryContainer,omitzero"`
+	Containers               []ContainerDefinition     `json:"Containers,omitzero"`
+	InferenceExecutionConfig *InferenceExecutionConfig `json:"InferenceExecutionConfig,omitzero"`
+	ExecutionRoleArn         *string                   `json:"ExecutionRoleArn,omitzero"`
+	Tags                     []Tag                     `json:"Tags,omitzero"`
+	VpcConfig                *VpcConfig                `json:"VpcConfig,omitzero"`
+	EnableNetworkIsolation   *bool                     `json:"EnableNetworkIsolation,omitzero"`
+}
+
+type CreateModelOutput struct {
+	ModelArn *string `json:"ModelArn,omitzero"` // required
 }
 
 type CreateTrainingJobRequest struct {
@@ -79,6 +241,23 @@ type CreateTrainingJobResponse struct {
 	TrainingJobArn *string `json:"TrainingJobArn,omitzero"` // required
 }
 
+type DataCaptureConfig struct {
+	EnableCapture             *bool                     `json:"EnableCapture,omitzero"`
+	InitialSamplingPercentage *int32                    `json:"InitialSamplingPercentage,omitzero"` // required
+	DestinationS3Uri          *string                   `json:"DestinationS3Uri,omitzero"`          // required
+	KmsKeyId                  *string                   `json:"KmsKeyId,omitzero"`
+	CaptureOptions            []CaptureOption           `json:"CaptureOptions,omitzero"` // required
+	CaptureContentTypeHeader  *CaptureContentTypeHeader `json:"CaptureContentTypeHeader,omitzero"`
+}
+
+type DataCaptureConfigSummary struct {
+	EnableCapture             *bool          `json:"EnableCapture,omitzero"`             // required
+	CaptureStatus             *CaptureStatus `json:"CaptureStatus,omitzero"`             // required
+	CurrentSamplingPercentage *int32         `json:"CurrentSamplingPercentage,omitzero"` // required
+	DestinationS3Uri          *string        `json:"DestinationS3Uri,omitzero"`          // required
+	KmsKeyId                  *string        `json:"KmsKeyId,omitzero"`                  // required
+}
+
 type DataSource struct {
 	S3DataSource         *S3DataSource         `json:"S3DataSource,omitzero"`
 	FileSystemDataSource *FileSystemDataSource `json:"FileSystemDataSource,omitzero"`
@@ -114,6 +293,18 @@ type DebugRuleEvaluationStatus struct {
 	LastModifiedTime      *shapes.Timestamp     `json:"LastModifiedTime,omitzero"`
 }
 
+type DeleteEndpointConfigInput struct {
+	EndpointConfigName *string `json:"EndpointConfigName,omitzero"` // required
+}
+
+type DeleteEndpointInput struct {
+	EndpointName *string `json:"EndpointName,omitzero"` // required
+}
+
+type DeleteModelInput struct {
+	ModelName *string `json:"ModelName,omitzero"` // required
+}
+
 type DeleteTagsInput struct {
 	ResourceArn *string  `json:"ResourceArn,omitzero"` // required
 	TagKeys     []string `json:"TagKeys,omitzero"`     // required
@@ -124,6 +315,82 @@ type DeleteTagsOutput struct {
 
 type DeleteTrainingJobRequest struct {
 	TrainingJobName *string `json:"TrainingJobName,omitzero"` // required
+}
+
+type DeployedImage struct {
+	SpecifiedImage *string           `json:"SpecifiedImage,omitzero"`
+	ResolvedImage  *string           `json:"ResolvedImage,omitzero"`
+	ResolutionTime *shapes.Timestamp `json:"ResolutionTime,omitzero"`
+}
+
+type DeploymentConfig struct {
+	BlueGreenUpdatePolicy     *BlueGreenUpdatePolicy `json:"BlueGreenUpdatePolicy,omitzero"`
+	RollingUpdatePolicy       *RollingUpdatePolicy   `json:"RollingUpdatePolicy,omitzero"`
+	AutoRollbackConfiguration *AutoRollbackConfig    `json:"AutoRollbackConfiguration,omitzero"`
+}
+
+type DeploymentRecommendation struct {
+	RecommendationStatus             *RecommendationStatus             `json:"RecommendationStatus,omitzero"` // required
+	RealTimeInferenceRecommendations []RealTimeInferenceRecommendation `json:"RealTimeInferenceRecommendations,omitzero"`
+}
+
+type DescribeEndpointConfigInput struct {
+	EndpointConfigName *string `json:"EndpointConfigName,omitzero"` // required
+}
+
+type DescribeEndpointConfigOutput struct {
+	EndpointConfigName       *string               `json:"EndpointConfigName,omitzero"` // required
+	EndpointConfigArn        *string               `json:"EndpointConfigArn,omitzero"`  // required
+	ProductionVariants       []ProductionVariant   `json:"ProductionVariants,omitzero"` // required
+	DataCaptureConfig        *DataCaptureConfig    `json:"DataCaptureConfig,omitzero"`
+	KmsKeyId                 *string               `json:"KmsKeyId,omitzero"`
+	CreationTime             *shapes.Timestamp     `json:"CreationTime,omitzero"` // required
+	AsyncInferenceConfig     *AsyncInferenceConfig `json:"AsyncInferenceConfig,omitzero"`
+	ExplainerConfig          *ExplainerConfig      `json:"ExplainerConfig,omitzero"`
+	ShadowProductionVariants []ProductionVariant   `json:"ShadowProductionVariants,omitzero"`
+	ExecutionRoleArn         *string               `json:"ExecutionRoleArn,omitzero"`
+	VpcConfig                *VpcConfig            `json:"VpcConfig,omitzero"`
+	EnableNetworkIsolation   *bool                 `json:"EnableNetworkIsolation,omitzero"`
+	MetricsConfig            *MetricsConfig        `json:"MetricsConfig,omitzero"`
+}
+
+type DescribeEndpointInput struct {
+	EndpointName *string `json:"EndpointName,omitzero"` // required
+}
+
+type DescribeEndpointOutput struct {
+	EndpointName             *string                    `json:"EndpointName,omitzero"` // required
+	EndpointArn              *string                    `json:"EndpointArn,omitzero"`  // required
+	EndpointConfigName       *string                    `json:"EndpointConfigName,omitzero"`
+	ProductionVariants       []ProductionVariantSummary `json:"ProductionVariants,omitzero"`
+	DataCaptureConfig        *DataCaptureConfigSummary  `json:"DataCaptureConfig,omitzero"`
+	EndpointStatus           *EndpointStatus            `json:"EndpointStatus,omitzero"` // required
+	FailureReason            *string                    `json:"FailureReason,omitzero"`
+	CreationTime             *shapes.Timestamp          `json:"CreationTime,omitzero"`     // required
+	LastModifiedTime         *shapes.Timestamp          `json:"LastModifiedTime,omitzero"` // required
+	LastDeploymentConfig     *DeploymentConfig          `json:"LastDeploymentConfig,omitzero"`
+	AsyncInferenceConfig     *AsyncInferenceConfig      `json:"AsyncInferenceConfig,omitzero"`
+	PendingDeploymentSummary *PendingDeploymentSummary  `json:"PendingDeploymentSummary,omitzero"`
+	ExplainerConfig          *ExplainerConfig           `json:"ExplainerConfig,omitzero"`
+	ShadowProductionVariants []ProductionVariantSummary `json:"ShadowProductionVariants,omitzero"`
+	MetricsConfig            *MetricsConfig             `json:"MetricsConfig,omitzero"`
+}
+
+type DescribeModelInput struct {
+	ModelName *string `json:"ModelName,omitzero"` // required
+}
+
+type DescribeModelOutput struct {
+	ModelName                *string                   `json:"ModelName,omitzero"` // required
+	PrimaryContainer         *ContainerDefinition      `json:"PrimaryContainer,omitzero"`
+	Containers               []ContainerDefinition     `json:"Containers,omitzero"`
+	InferenceExecutionConfig *InferenceExecutionConfig `json:"InferenceExecutionConfig,omitzero"`
+	ExecutionRoleArn         *string                   `json:"ExecutionRoleArn,omitzero"`
+	VpcConfig                *VpcConfig                `json:"VpcConfig,omitzero"`
+	CreationTime             *shapes.Timestamp         `json:"CreationTime,omitzero"` // required
+	ModelArn                 *string                   `json:"ModelArn,omitzero"`     // required
+	EnableNetworkIsolation   *bool                     `json:"EnableNetworkIsolation,omitzero"`
+	DeploymentRecommendation *DeploymentRecommendation `json:"DeploymentRecommendation,omitzero"`
 }
 
 type DescribeTrainingJobRequest struct {
@@ -183,11 +450,43 @@ type DescribeTrainingJobResponse struct {
 	OutputModelPackageArn                 *string                        `json:"OutputModelPackageArn,omitzero"`
 }
 
+type DesiredWeightAndCapacity struct {
+	VariantName            *string                                  `json:"VariantName,omitzero"` // required
+	DesiredWeight          *float64                                 `json:"DesiredWeight,omitzero"`
+	DesiredInstanceCount   *int32                                   `json:"DesiredInstanceCount,omitzero"`
+	ServerlessUpdateConfig *ProductionVariantServerlessUpdateConfig `json:"ServerlessUpdateConfig,omitzero"`
+}
+
+type Ec2CapacityReservation struct {
+	Ec2CapacityReservationId *string `json:"Ec2CapacityReservationId,omitzero"`
+	TotalInstanceCount       *int32  `json:"TotalInstanceCount,omitzero"`
+	AvailableInstanceCount   *int32  `json:"AvailableInstanceCount,omitzero"`
+	UsedByCurrentEndpoint    *int32  `json:"UsedByCurrentEndpoint,omitzero"`
+}
+
+type EndpointConfigSummary struct {
+	EndpointConfigName *string           `json:"EndpointConfigName,omitzero"` // required
+	EndpointConfigArn  *string           `json:"EndpointConfigArn,omitzero"`  // required
+	CreationTime       *shapes.Timestamp `json:"CreationTime,omitzero"`       // required
+}
+
+type EndpointSummary struct {
+	EndpointName     *string           `json:"EndpointName,omitzero"`     // required
+	EndpointArn      *string           `json:"EndpointArn,omitzero"`      // required
+	CreationTime     *shapes.Timestamp `json:"CreationTime,omitzero"`     // required
+	LastModifiedTime *shapes.Timestamp `json:"LastModifiedTime,omitzero"` // required
+	EndpointStatus   *EndpointStatus   `json:"EndpointStatus,omitzero"`   // required
+}
+
 type ExperimentConfig struct {
 	ExperimentName            *string `json:"ExperimentName,omitzero"`
 	TrialName                 *string `json:"TrialName,omitzero"`
 	TrialComponentDisplayName *string `json:"TrialComponentDisplayName,omitzero"`
 	RunName                   *string `json:"RunName,omitzero"`
+}
+
+type ExplainerConfig struct {
+	ClarifyExplainerConfig *ClarifyExplainerConfig `json:"ClarifyExplainerConfig,omitzero"`
 }
 
 type FileSystemDataSource struct {
@@ -198,6 +497,19 @@ type FileSystemDataSource struct {
 }
 
 type HubAccessConfig struct {
+	HubContentArn *string `json:"HubContentArn,omitzero"` // required
+}
+
+type ImageConfig struct {
+	RepositoryAccessMode *RepositoryAccessMode `json:"RepositoryAccessMode,omitzero"` // required
+	RepositoryAuthConfig *RepositoryAuthConfig `json:"RepositoryAuthConfig,omitzero"`
+}
+
+type InferenceExecutionConfig struct {
+	Mode *InferenceExecutionMode `json:"Mode,omitzero"` // required
+}
+
+type InferenceHubAccessConfig struct {
 	HubContentArn *string `json:"HubContentArn,omitzero"` // required
 }
 
@@ -216,10 +528,69 @@ type InstancePlacementConfig struct {
 	PlacementSpecifications []PlacementSpecification `json:"PlacementSpecifications,omitzero"`
 }
 
+type InstancePool struct {
+	InstanceType      *ProductionVariantInstanceType `json:"InstanceType,omitzero"` // required
+	ModelNameOverride *string                        `json:"ModelNameOverride,omitzero"`
+	Priority          *int32                         `json:"Priority,omitzero"` // required
+}
+
+type InstancePoolSummary struct {
+	InstanceType         *ProductionVariantInstanceType `json:"InstanceType,omitzero"`         // required
+	CurrentInstanceCount *int32                         `json:"CurrentInstanceCount,omitzero"` // required
+}
+
 type InstancePreference struct {
 	InstanceType     *TrainingInstanceType `json:"InstanceType,omitzero"` // required
 	InstanceCount    *int32                `json:"InstanceCount,omitzero"`
 	TrainingPlanArns []string              `json:"TrainingPlanArns,omitzero"`
+}
+
+type ListEndpointConfigsInput struct {
+	SortBy             *EndpointConfigSortKey `json:"SortBy,omitzero"`
+	SortOrder          *OrderKey              `json:"SortOrder,omitzero"`
+	NextToken          *string                `json:"NextToken,omitzero"`
+	MaxResults         *int32                 `json:"MaxResults,omitzero"`
+	NameContains       *string                `json:"NameContains,omitzero"`
+	CreationTimeBefore *shapes.Timestamp      `json:"CreationTimeBefore,omitzero"`
+	CreationTimeAfter  *shapes.Timestamp      `json:"CreationTimeAfter,omitzero"`
+}
+
+type ListEndpointConfigsOutput struct {
+	EndpointConfigs []EndpointConfigSummary `json:"EndpointConfigs,omitzero"` // required
+	NextToken       *string                 `json:"NextToken,omitzero"`
+}
+
+type ListEndpointsInput struct {
+	SortBy                 *EndpointSortKey  `json:"SortBy,omitzero"`
+	SortOrder              *OrderKey         `json:"SortOrder,omitzero"`
+	NextToken              *string           `json:"NextToken,omitzero"`
+	MaxResults             *int32            `json:"MaxResults,omitzero"`
+	NameContains           *string           `json:"NameContains,omitzero"`
+	CreationTimeBefore     *shapes.Timestamp `json:"CreationTimeBefore,omitzero"`
+	CreationTimeAfter      *shapes.Timestamp `json:"CreationTimeAfter,omitzero"`
+	LastModifiedTimeBefore *shapes.Timestamp `json:"LastModifiedTimeBefore,omitzero"`
+	LastModifiedTimeAfter  *shapes.Timestamp `json:"LastModifiedTimeAfter,omitzero"`
+	StatusEquals           *EndpointStatus   `json:"StatusEquals,omitzero"`
+}
+
+type ListEndpointsOutput struct {
+	Endpoints []EndpointSummary `json:"Endpoints,omitzero"` // required
+	NextToken *string           `json:"NextToken,omitzero"`
+}
+
+type ListModelsInput struct {
+	SortBy             *ModelSortKey     `json:"SortBy,omitzero"`
+	SortOrder          *OrderKey         `json:"SortOrder,omitzero"`
+	NextToken          *string           `json:"NextToken,omitzero"`
+	MaxResults         *int32            `json:"MaxResults,omitzero"`
+	NameContains       *string           `json:"NameContains,omitzero"`
+	CreationTimeBefore *shapes.Timestamp `json:"CreationTimeBefore,omitzero"`
+	CreationTimeAfter  *shapes.Timestamp `json:"CreationTimeAfter,omitzero"`
+}
+
+type ListModelsOutput struct {
+	Models    []ModelSummary `json:"Models,omitzero"` // required
+	NextToken *string        `json:"NextToken,omitzero"`
 }
 
 type ListTagsInput struct {
@@ -264,6 +635,17 @@ type MetricDefinition struct {
 	Regex *string `json:"Regex,omitzero"` // required
 }
 
+type MetricsConfig struct {
+	EnableEnhancedMetrics           *bool  `json:"EnableEnhancedMetrics,omitzero"`
+	EnableDetailedObservability     *bool  `json:"EnableDetailedObservability,omitzero"`
+	MetricPublishFrequencyInSeconds *int32 `json:"MetricPublishFrequencyInSeconds,omitzero"`
+}
+
+type MetricsEndpoint struct {
+	MetricsEndpointPath             *string `json:"MetricsEndpointPath,omitzero"` // required
+	MetricPublishFrequencyInSeconds *int32  `json:"MetricPublishFrequencyInSeconds,omitzero"`
+}
+
 type MlflowConfig struct {
 	MlflowResourceArn    *string `json:"MlflowResourceArn,omitzero"` // required
 	MlflowExperimentName *string `json:"MlflowExperimentName,omitzero"`
@@ -283,9 +665,23 @@ type ModelArtifacts struct {
 	S3ModelArtifacts *string `json:"S3ModelArtifacts,omitzero"` // required
 }
 
+type ModelDataSource struct {
+	S3DataSource *S3ModelDataSource `json:"S3DataSource,omitzero"`
+}
+
 type ModelPackageConfig struct {
 	ModelPackageGroupArn  *string `json:"ModelPackageGroupArn,omitzero"` // required
 	SourceModelPackageArn *string `json:"SourceModelPackageArn,omitzero"`
+}
+
+type ModelSummary struct {
+	ModelName    *string           `json:"ModelName,omitzero"`    // required
+	ModelArn     *string           `json:"ModelArn,omitzero"`     // required
+	CreationTime *shapes.Timestamp `json:"CreationTime,omitzero"` // required
+}
+
+type MultiModelConfig struct {
+	ModelCacheSetting *ModelCacheSetting `json:"ModelCacheSetting,omitzero"`
 }
 
 type OutputDataConfig struct {
@@ -294,9 +690,132 @@ type OutputDataConfig struct {
 	CompressionType *OutputCompressionType `json:"CompressionType,omitzero"`
 }
 
+type PendingDeploymentSummary struct {
+	EndpointConfigName       *string                           `json:"EndpointConfigName,omitzero"` // required
+	ProductionVariants       []PendingProductionVariantSummary `json:"ProductionVariants,omitzero"`
+	StartTime                *shapes.Timestamp                 `json:"StartTime,omitzero"`
+	ShadowProductionVariants []PendingProductionVariantSummary `json:"ShadowProductionVariants,omitzero"`
+}
+
+type PendingProductionVariantSummary struct {
+	VariantName                 *string                                  `json:"VariantName,omitzero"` // required
+	DeployedImages              []DeployedImage                          `json:"DeployedImages,omitzero"`
+	CurrentWeight               *float64                                 `json:"CurrentWeight,omitzero"`
+	DesiredWeight               *float64                                 `json:"DesiredWeight,omitzero"`
+	CurrentInstanceCount        *int32                                   `json:"CurrentInstanceCount,omitzero"`
+	DesiredInstanceCount        *int32                                   `json:"DesiredInstanceCount,omitzero"`
+	InstanceType                *ProductionVariantInstanceType           `json:"InstanceType,omitzero"`
+	InstancePools               []InstancePoolSummary                    `json:"InstancePools,omitzero"`
+	AcceleratorType             *ProductionVariantAcceleratorType        `json:"AcceleratorType,omitzero"`
+	VariantStatus               []ProductionVariantStatus                `json:"VariantStatus,omitzero"`
+	CurrentServerlessConfig     *ProductionVariantServerlessConfig       `json:"CurrentServerlessConfig,omitzero"`
+	DesiredServerlessConfig     *ProductionVariantServerlessConfig       `json:"DesiredServerlessConfig,omitzero"`
+	ManagedInstanceScaling      *ProductionVariantManagedInstanceScaling `json:"ManagedInstanceScaling,omitzero"`
+	RoutingConfig               *ProductionVariantRoutingConfig          `json:"RoutingConfig,omitzero"`
+	AcceleratorPartitionLayouts []AcceleratorPartitionLayout             `json:"AcceleratorPartitionLayouts,omitzero"`
+}
+
 type PlacementSpecification struct {
 	UltraServerId *string `json:"UltraServerId,omitzero"`
 	InstanceCount *int32  `json:"InstanceCount,omitzero"` // required
+}
+
+type PrefixAwareRoutingConfig struct {
+	PrefixLength         *int32 `json:"PrefixLength,omitzero"`
+	ConcurrencyThreshold *int32 `json:"ConcurrencyThreshold,omitzero"`
+}
+
+type ProductionVariant struct {
+	VariantName                                 *string                                     `json:"VariantName,omitzero"` // required
+	ModelName                                   *string                                     `json:"ModelName,omitzero"`
+	InitialInstanceCount                        *int32                                      `json:"InitialInstanceCount,omitzero"`
+	InstanceType                                *ProductionVariantInstanceType              `json:"InstanceType,omitzero"`
+	InstancePools                               []InstancePool                              `json:"InstancePools,omitzero"`
+	VariantInstanceProvisionTimeoutInSeconds    *int32                                      `json:"VariantInstanceProvisionTimeoutInSeconds,omitzero"`
+	InitialVariantWeight                        *float64                                    `json:"InitialVariantWeight,omitzero"`
+	AcceleratorType                             *ProductionVariantAcceleratorType           `json:"AcceleratorType,omitzero"`
+	CoreDumpConfig                              *ProductionVariantCoreDumpConfig            `json:"CoreDumpConfig,omitzero"`
+	ServerlessConfig                            *ProductionVariantServerlessConfig          `json:"ServerlessConfig,omitzero"`
+	VolumeSizeInGB                              *int32                                      `json:"VolumeSizeInGB,omitzero"`
+	ModelDataDownloadTimeoutInSeconds           *int32                                      `json:"ModelDataDownloadTimeoutInSeconds,omitzero"`
+	ContainerStartupHealthCheckTimeoutInSeconds *int32                                      `json:"ContainerStartupHealthCheckTimeoutInSeconds,omitzero"`
+	EnableSSMAccess                             *bool                                       `json:"EnableSSMAccess,omitzero"`
+	ManagedInstanceScaling                      *ProductionVariantManagedInstanceScaling    `json:"ManagedInstanceScaling,omitzero"`
+	RoutingConfig                               *ProductionVariantRoutingConfig             `json:"RoutingConfig,omitzero"`
+	InferenceAmiVersion                         *ProductionVariantInferenceAmiVersion       `json:"InferenceAmiVersion,omitzero"`
+	CapacityReservationConfig                   *ProductionVariantCapacityReservationConfig `json:"CapacityReservationConfig,omitzero"`
+	AcceleratorPartitionLayouts                 []AcceleratorPartitionLayout                `json:"AcceleratorPartitionLayouts,omitzero"`
+}
+
+type ProductionVariantCapacityReservationConfig struct {
+	CapacityReservationPreference *CapacityReservationPreference `json:"CapacityReservationPreference,omitzero"`
+	MlReservationArn              *string                        `json:"MlReservationArn,omitzero"`
+}
+
+type ProductionVariantCapacityReservationSummary struct {
+	MlReservationArn              *string                        `json:"MlReservationArn,omitzero"`
+	CapacityReservationPreference *CapacityReservationPreference `json:"CapacityReservationPreference,omitzero"`
+	TotalInstanceCount            *int32                         `json:"TotalInstanceCount,omitzero"`
+	AvailableInstanceCount        *int32                         `json:"AvailableInstanceCount,omitzero"`
+	UsedByCurrentEndpoint         *int32                         `json:"UsedByCurrentEndpoint,omitzero"`
+	Ec2CapacityReservations       []Ec2CapacityReservation       `json:"Ec2CapacityReservations,omitzero"`
+}
+
+type ProductionVariantCoreDumpConfig struct {
+	DestinationS3Uri *string `json:"DestinationS3Uri,omitzero"` // required
+	KmsKeyId         *string `json:"KmsKeyId,omitzero"`
+}
+
+type ProductionVariantManagedInstanceScaling struct {
+	Status           *ManagedInstanceScalingStatus                         `json:"Status,omitzero"`
+	MinInstanceCount *int32                                                `json:"MinInstanceCount,omitzero"`
+	MaxInstanceCount *int32                                                `json:"MaxInstanceCount,omitzero"`
+	ScaleInPolicy    *ProductionVariantManagedInstanceScalingScaleInPolicy `json:"ScaleInPolicy,omitzero"`
+}
+
+type ProductionVariantManagedInstanceScalingScaleInPolicy struct {
+	Strategy          *ManagedInstanceScalingScaleInStrategy `json:"Strategy,omitzero"` // required
+	MaximumStepSize   *int32                                 `json:"MaximumStepSize,omitzero"`
+	CooldownInMinutes *int32                                 `json:"CooldownInMinutes,omitzero"`
+}
+
+type ProductionVariantRoutingConfig struct {
+	RoutingStrategy          *RoutingStrategy          `json:"RoutingStrategy,omitzero"` // required
+	PrefixAwareRoutingConfig *PrefixAwareRoutingConfig `json:"PrefixAwareRoutingConfig,omitzero"`
+}
+
+type ProductionVariantServerlessConfig struct {
+	MemorySizeInMB         *int32 `json:"MemorySizeInMB,omitzero"` // required
+	MaxConcurrency         *int32 `json:"MaxConcurrency,omitzero"` // required
+	ProvisionedConcurrency *int32 `json:"ProvisionedConcurrency,omitzero"`
+}
+
+type ProductionVariantServerlessUpdateConfig struct {
+	MaxConcurrency         *int32 `json:"MaxConcurrency,omitzero"`
+	ProvisionedConcurrency *int32 `json:"ProvisionedConcurrency,omitzero"`
+}
+
+type ProductionVariantStatus struct {
+	Status        *VariantStatus    `json:"Status,omitzero"` // required
+	StatusMessage *string           `json:"StatusMessage,omitzero"`
+	StartTime     *shapes.Timestamp `json:"StartTime,omitzero"`
+}
+
+type ProductionVariantSummary struct {
+	VariantName                 *string                                      `json:"VariantName,omitzero"` // required
+	DeployedImages              []DeployedImage                              `json:"DeployedImages,omitzero"`
+	CurrentWeight               *float64                                     `json:"CurrentWeight,omitzero"`
+	DesiredWeight               *float64                                     `json:"DesiredWeight,omitzero"`
+	CurrentInstanceCount        *int32                                       `json:"CurrentInstanceCount,omitzero"`
+	DesiredInstanceCount        *int32                                       `json:"DesiredInstanceCount,omitzero"`
+	InstancePools               []InstancePoolSummary                        `json:"InstancePools,omitzero"`
+	VariantStatus               []ProductionVariantStatus                    `json:"VariantStatus,omitzero"`
+	CurrentServerlessConfig     *ProductionVariantServerlessConfig           `json:"CurrentServerlessConfig,omitzero"`
+	DesiredServerlessConfig     *ProductionVariantServerlessConfig           `json:"DesiredServerlessConfig,omitzero"`
+	ManagedInstanceScaling      *ProductionVariantManagedInstanceScaling     `json:"ManagedInstanceScaling,omitzero"`
+	RoutingConfig               *ProductionVariantRoutingConfig              `json:"RoutingConfig,omitzero"`
+	CapacityReservationConfig   *ProductionVariantCapacityReservationSummary `json:"CapacityReservationConfig,omitzero"`
+	AcceleratorPartitionLayouts []AcceleratorPartitionLayout                 `json:"AcceleratorPartitionLayouts,omitzero"`
 }
 
 type ProfilerConfig struct {
@@ -324,8 +843,18 @@ type ProfilerRuleEvaluationStatus struct {
 	LastModifiedTime      *shapes.Timestamp     `json:"LastModifiedTime,omitzero"`
 }
 
+type RealTimeInferenceRecommendation struct {
+	RecommendationId *string                        `json:"RecommendationId,omitzero"` // required
+	InstanceType     *ProductionVariantInstanceType `json:"InstanceType,omitzero"`     // required
+	Environment      map[string]string              `json:"Environment,omitzero"`
+}
+
 type RemoteDebugConfig struct {
 	EnableRemoteDebug *bool `json:"EnableRemoteDebug,omitzero"`
+}
+
+type RepositoryAuthConfig struct {
+	RepositoryCredentialsProviderArn *string `json:"RepositoryCredentialsProviderArn,omitzero"` // required
 }
 
 type ResourceConfig struct {
@@ -346,6 +875,13 @@ type RetryStrategy struct {
 	MaximumRetryAttempts *int32 `json:"MaximumRetryAttempts,omitzero"` // required
 }
 
+type RollingUpdatePolicy struct {
+	MaximumBatchSize                 *CapacitySize `json:"MaximumBatchSize,omitzero"`      // required
+	WaitIntervalInSeconds            *int32        `json:"WaitIntervalInSeconds,omitzero"` // required
+	MaximumExecutionTimeoutInSeconds *int32        `json:"MaximumExecutionTimeoutInSeconds,omitzero"`
+	RollbackMaximumBatchSize         *CapacitySize `json:"RollbackMaximumBatchSize,omitzero"`
+}
+
 type S3DataSource struct {
 	S3DataType             *S3DataType         `json:"S3DataType,omitzero"` // required
 	S3Uri                  *string             `json:"S3Uri,omitzero"`      // required
@@ -354,6 +890,17 @@ type S3DataSource struct {
 	InstanceGroupNames     []string            `json:"InstanceGroupNames,omitzero"`
 	ModelAccessConfig      *ModelAccessConfig  `json:"ModelAccessConfig,omitzero"`
 	HubAccessConfig        *HubAccessConfig    `json:"HubAccessConfig,omitzero"`
+}
+
+type S3ModelDataSource struct {
+	S3Uri             *string                   `json:"S3Uri,omitzero"`           // required
+	S3DataType        *S3ModelDataType          `json:"S3DataType,omitzero"`      // required
+	CompressionType   *ModelCompressionType     `json:"CompressionType,omitzero"` // required
+	ModelAccessConfig *ModelAccessConfig        `json:"ModelAccessConfig,omitzero"`
+	HubAccessConfig   *InferenceHubAccessConfig `json:"HubAccessConfig,omitzero"`
+	ManifestS3Uri     *string                   `json:"ManifestS3Uri,omitzero"`
+	ETag              *string                   `json:"ETag,omitzero"`
+	ManifestEtag      *string                   `json:"ManifestEtag,omitzero"`
 }
 
 type SecondaryStatusTransition struct {
@@ -402,6 +949,13 @@ type TensorBoardOutputConfig struct {
 	S3OutputPath *string `json:"S3OutputPath,omitzero"` // required
 }
 
+type TrafficRoutingConfig struct {
+	Type                  *TrafficRoutingConfigType `json:"Type,omitzero"`                  // required
+	WaitIntervalInSeconds *int32                    `json:"WaitIntervalInSeconds,omitzero"` // required
+	CanarySize            *CapacitySize             `json:"CanarySize,omitzero"`
+	LinearStepSize        *CapacitySize             `json:"LinearStepSize,omitzero"`
+}
+
 type TrainingImageConfig struct {
 	TrainingRepositoryAccessMode *TrainingRepositoryAccessMode `json:"TrainingRepositoryAccessMode,omitzero"` // required
 	TrainingRepositoryAuthConfig *TrainingRepositoryAuthConfig `json:"TrainingRepositoryAuthConfig,omitzero"`
@@ -428,6 +982,32 @@ type TrainingProgressInfo struct {
 
 type TrainingRepositoryAuthConfig struct {
 	TrainingRepositoryCredentialsProviderArn *string `json:"TrainingRepositoryCredentialsProviderArn,omitzero"` // required
+}
+
+type UpdateEndpointInput struct {
+	EndpointName                     *string           `json:"EndpointName,omitzero"`       // required
+	EndpointConfigName               *string           `json:"EndpointConfigName,omitzero"` // required
+	RetainAllVariantProperties       *bool             `json:"RetainAllVariantProperties,omitzero"`
+	ExcludeRetainedVariantProperties []VariantProperty `json:"ExcludeRetainedVariantProperties,omitzero"`
+	DeploymentConfig                 *DeploymentConfig `json:"DeploymentConfig,omitzero"`
+	RetainDeploymentConfig           *bool             `json:"RetainDeploymentConfig,omitzero"`
+}
+
+type UpdateEndpointOutput struct {
+	EndpointArn *string `json:"EndpointArn,omitzero"` // required
+}
+
+type UpdateEndpointWeightsAndCapacitiesInput struct {
+	EndpointName                *string                    `json:"EndpointName,omitzero"`                // required
+	DesiredWeightsAndCapacities []DesiredWeightAndCapacity `json:"DesiredWeightsAndCapacities,omitzero"` // required
+}
+
+type UpdateEndpointWeightsAndCapacitiesOutput struct {
+	EndpointArn *string `json:"EndpointArn,omitzero"` // required
+}
+
+type VariantProperty struct {
+	VariantPropertyType *VariantPropertyType `json:"VariantPropertyType,omitzero"` // required
 }
 
 type VpcConfig struct {

@@ -59,6 +59,9 @@ func (h Home) Programs() string { return h.path("shim") }
 // TrainProgram is the program of script mode.
 func (h Home) TrainProgram() string { return filepath.Join(h.Programs(), shim.TrainProgram) }
 
+// ServeProgram is the model server.
+func (h Home) ServeProgram() string { return filepath.Join(h.Programs(), shim.ServeProgram) }
+
 func (h Home) keyFile() string { return h.path("root-key.json") }
 
 // Connection is what a client needs to find the server.

@@ -21,11 +21,13 @@ import (
 	"github.com/stint-ml/stint/api/cloudwatch"
 	"github.com/stint-ml/stint/api/iam"
 	"github.com/stint-ml/stint/api/logs"
+	"github.com/stint-ml/stint/api/runtime"
 	"github.com/stint-ml/stint/api/s3"
 	"github.com/stint-ml/stint/api/sagemaker"
 	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/api/sts"
 	"github.com/stint-ml/stint/control"
+	"github.com/stint-ml/stint/control/endpoint"
 	"github.com/stint-ml/stint/control/training"
 	"github.com/stint-ml/stint/drivers/market/static"
 	"github.com/stint-ml/stint/drivers/market/trace"
@@ -34,6 +36,7 @@ import (
 	storage "github.com/stint-ml/stint/drivers/store/sqlite"
 	telemetry "github.com/stint-ml/stint/drivers/telemetry/sqlite"
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/router"
 	"github.com/stint-ml/stint/wire"
 )
 
@@ -74,6 +77,8 @@ type Server struct {
 	market     platform.Market
 	identities *api.Identities
 	training   *training.Controller
+	endpoints  *endpoint.Controller
+	router     *router.Router
 	s3         *s3.Server
 	front      *wire.Server
 	sweeper    *sweeper
@@ -126,6 +131,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.training != nil {
 		s.training.Stop()
+	}
+	if s.endpoints != nil {
+		s.endpoints.Stop()
+		s.router.Close()
 	}
 	if s.market != nil {
 		errs = append(errs, s.market.Close())
@@ -204,10 +213,17 @@ func (s *Server) openTraining(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	table, shared, room := runtimes.Open(s.Home.Runtimes()), control.Share(s.runner), control.NewRoom()
+	where := func() (string, string) { return s.Endpoint(), s.S3Endpoint() }
+	s.router = router.New()
+	s.endpoints = endpoint.New(endpoint.Config{
+		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Clock: clock, Random: rand.Reader,
+		Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, Log: s.Log,
+	})
 	s.training = training.New(training.Config{
-		Store: s.store, Runner: s.runner, Runtimes: runtimes.Open(s.Home.Runtimes()), Logs: s.telemetry, Metrics: s.telemetry,
+		Store: s.store, Runner: shared.Of(platform.KindTrainingJob), Room: room, Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
 		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Log: s.Log,
-		Endpoints: func() (string, string) { return s.Endpoint(), s.S3Endpoint() }, StopGrace: s.StopGrace,
+		Endpoints: where, StopGrace: s.StopGrace,
 		Market: s.market, Notice: s.Spot.Notice,
 	})
 	return nil
@@ -220,9 +236,10 @@ func (s *Server) startFront(context.Context) error {
 		Services: []*api.Service{
 			sagemaker.New(sagemaker.Config{Store: s.store, Catalog: s.catalogue, RequireCheckpoints: s.Spot.RequireCheckpoints}),
 			sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader), logs.New(s.telemetry), cloudwatch.New(s.telemetry),
+			runtime.New(s.router, endpoint.LogGroup),
 			stint.New(stint.Config{Store: s.store, Catalog: s.catalogue, Market: s.market, Notice: s.Spot.Notice}),
 		},
-		S3: s.s3.Handler(), Agent: agents.Handler(s.training, s.Log), Metrics: metricsPage(),
+		S3: s.s3.Handler(), Agent: agents.Handler(control.Links{platform.KindTrainingJob: s.training, platform.KindEndpoint: s.endpoints}, s.Log), Metrics: metricsPage(),
 		Health: func(ctx context.Context) error {
 			_, err := s.store.List(ctx, platform.Query{Kind: platform.KindUser, Limit: 1})
 			return err
@@ -242,6 +259,9 @@ func (s *Server) startFront(context.Context) error {
 // startTraining comes last: agents must find the front door.
 func (s *Server) startTraining(ctx context.Context) error {
 	s.sweeper = startSweeper(s.telemetry, s.Log)
+	if err := s.endpoints.Start(ctx); err != nil {
+		return err
+	}
 	return s.training.Start(ctx)
 }
 

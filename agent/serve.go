@@ -1,0 +1,189 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
+	"github.com/stint-ml/stint/shapes/sagemaker"
+)
+
+const (
+	pingTime     = 2 * time.Second // AWS's, for one answer to /ping
+	firstPing    = 10 * time.Millisecond
+	longestPing  = 500 * time.Millisecond
+	healthTime   = 4 * 60 // AWS's seconds for a container to become healthy
+	portVariable = "SAGEMAKER_BIND_TO_PORT"
+)
+
+// errUnhealthy ends a container that never answered /ping.
+var errUnhealthy = errors.New("the container did not become healthy")
+
+// readContainer reads the assignment of an endpoint's instance. The rest of the agent sees it as a job that has no inputs.
+func (a *agent) readContainer() error {
+	if err := json.Unmarshal(a.job.Spec, &a.container); err != nil {
+		return platform.Errorf(platform.Internal, "", "read the container's definition: %w", err)
+	}
+	a.spec = sagemaker.CreateTrainingJobRequest{
+		AlgorithmSpecification: &sagemaker.AlgorithmSpecification{}, ResourceConfig: &sagemaker.ResourceConfig{},
+		OutputDataConfig: &sagemaker.OutputDataConfig{}, Environment: map[string]string{},
+	}
+	for name, value := range a.container.Environment {
+		a.spec.Environment[name] = value
+	}
+	a.job.Runtime.Entry, a.Shim = a.job.Runtime.Serve, a.ServeProgram
+	return nil
+}
+
+// serve is the life of an endpoint's instance: fetch the model, start the container, say when it answers, and end it when it
+// is not wanted any more.
+func (a *agent) serve(work, life context.Context) platform.Outcome {
+	// 1. Say so, and bring the model.
+	a.enter(platform.PhaseDownloading, "")
+	if err := a.fetchModel(work); err != nil {
+		return a.outcomeOf(life, err)
+	}
+	// 2. Start the container on a port of its own.
+	address, err := freeAddress()
+	if err != nil {
+		return a.outcomeOf(life, err)
+	}
+	_, port, _ := strings.Cut(address, ":")
+	a.spec.Environment[portVariable] = port
+	process, err := a.start(work)
+	if err != nil {
+		return a.outcomeOf(life, err)
+	}
+	log := a.ship(life, process)
+	// 3. Say when it is healthy; a container that never is has failed.
+	var unhealthy atomic.Bool
+	vouching, done := context.WithCancel(work)
+	go a.vouch(vouching, address, func() {
+		unhealthy.Store(true)
+		a.orders.stop()
+	})
+	why := a.watch(life, process)
+	done()
+	tail := log.wait()
+	switch {
+	case life.Err() != nil:
+		return platform.Outcome{}
+	case unhealthy.Load():
+		why = errUnhealthy
+	}
+	return a.judgeContainer(process, why, tail)
+}
+
+// freeAddress finds a port of this machine that is free now. Containers of one machine share its network.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", platform.Errorf(platform.Internal, "", "find a free port: %w", err)
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// vouch asks the container until it is healthy, and reports that.
+func (a *agent) vouch(ctx context.Context, address string, fail func()) {
+	limit := a.job.Health
+	if limit == 0 {
+		limit = healthTime
+	}
+	late, stop := a.Clock.After(limit.Duration())
+	defer stop()
+	pause := firstPing
+	for {
+		if ping(ctx, address) {
+			a.report(platform.Report{Phase: platform.PhaseInService, Address: address})
+			return
+		}
+		again, stop := a.Clock.After(pause)
+		select {
+		case <-ctx.Done():
+			stop()
+			return
+		case <-late:
+			stop()
+			fail()
+			return
+		case <-again:
+		}
+		pause = min(2*pause, longestPing)
+	}
+}
+
+// ping asks a container whether it is healthy.
+func ping(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/ping", nil)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}
+
+// judgeContainer turns the end of a container into an outcome. Only one that was asked to end has not failed.
+func (a *agent) judgeContainer(p *process, why error, tail string) platform.Outcome {
+	o := a.judge(p, why, tail)
+	switch {
+	case errors.Is(why, errUnhealthy):
+		o = platform.Outcome{Kind: platform.AlgorithmError, ExitCode: p.exitCode(), Reason: clip("The container did not pass the ping health check. Please check its log. "+strings.TrimSpace(a.readFailure()+" "+tail), "")}
+	case o.Kind == platform.Succeeded:
+		o = platform.Outcome{Kind: platform.AlgorithmError, Reason: clip("the container ended by itself. "+tail, ", exit code: "+strconv.Itoa(p.exitCode()))}
+	}
+	return o
+}
+
+// fetchModel lays out /opt/ml and brings the model's files into /opt/ml/model.
+func (a *agent) fetchModel(ctx context.Context) error {
+	for _, folder := range []string{"", modelFolder, "output", homeFolder} {
+		if err := a.owned(filepath.Join(a.Root, folder)); err != nil {
+			return err
+		}
+	}
+	uri := platform.URI(shapes.Value(a.container.ModelDataUrl))
+	if uri == "" {
+		return nil // a container that brings its own
+	}
+	folder := filepath.Join(a.Root, modelFolder)
+	err := a.store.try(ctx, func(blobs platform.Blobs) error {
+		if err := os.RemoveAll(folder); err != nil {
+			return diskError(folder, err)
+		}
+		if err := a.owned(folder); err != nil {
+			return err
+		}
+		in, err := blobs.Open(ctx, uri, 0, -1)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		return a.unpack(uri, body{in, uri}, folder)
+	})
+	switch {
+	case platform.Is(err, platform.NotFound):
+		return clientError(string(uri), "Could not find model data at %s: %w", uri, err)
+	case platform.Is(err, platform.Denied):
+		return clientError(string(uri), "the model data %s may not be read by the model's role: %w", uri, err)
+	case err != nil:
+		return fmt.Errorf("fetch the model: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,382 @@
+package sagemaker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stint-ml/stint/api"
+	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
+	"github.com/stint-ml/stint/shapes/sagemaker"
+)
+
+// Endpoint configurations, and endpoints: an endpoint takes its configuration and the models that it names as they are when
+// it is created or updated; what becomes of them later does not touch it.
+
+func (s *service) createEndpointConfig(ctx context.Context, call *api.Call, in *sagemaker.CreateEndpointConfigInput) (*sagemaker.CreateEndpointConfigOutput, error) {
+	if err := checkConfig(in); err != nil {
+		return nil, err
+	}
+	for i := range in.ProductionVariants {
+		v := &in.ProductionVariants[i]
+		if _, err := s.instance(fmt.Sprintf("productionVariants.%d.member.instanceType", i+1), string(*v.InstanceType)); err != nil {
+			return nil, err
+		}
+		if _, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName)); err != nil {
+			return nil, err
+		}
+	}
+	config := platform.EndpointConfig{Spec: *in, Origin: platform.Origin{ARN: configARN(call, in.EndpointConfigName), Creator: call.Principal.ARN, Created: call.Now}}
+	config.Spec.Tags = nil
+	if err := s.keep(ctx, call, platform.Key{Kind: platform.KindEndpointConfig, Name: *in.EndpointConfigName}, config, in.Tags); err != nil {
+		return nil, orTaken(err, "endpoint configuration", config.ARN)
+	}
+	return &sagemaker.CreateEndpointConfigOutput{EndpointConfigArn: ptr(string(config.ARN))}, nil
+}
+
+// checkConfig refuses what would change how an endpoint answers and is not built.
+func checkConfig(in *sagemaker.CreateEndpointConfigInput) error {
+	for _, c := range []struct {
+		asked bool
+		what  string
+	}{
+		{set(in.DataCaptureConfig) && isTrue(in.DataCaptureConfig.EnableCapture), "DataCaptureConfig"},
+		{set(in.AsyncInferenceConfig), "AsyncInferenceConfig"},
+		{set(in.ExplainerConfig), "ExplainerConfig"},
+		{len(in.ShadowProductionVariants) > 0, "ShadowProductionVariants"},
+		{isTrue(in.EnableNetworkIsolation), "EnableNetworkIsolation"},
+	} {
+		if c.asked {
+			return unsupported(c.what, "")
+		}
+	}
+	names := map[string]bool{}
+	for i := range in.ProductionVariants {
+		v := &in.ProductionVariants[i]
+		name := *v.VariantName
+		if names[name] {
+			return invalid("Variant names must be unique; %q is given twice", name)
+		}
+		names[name] = true
+		switch {
+		case set(v.ServerlessConfig):
+			return unsupported("ServerlessConfig", "give the variant an InstanceType")
+		case set(v.ManagedInstanceScaling):
+			return unsupported("ManagedInstanceScaling", "")
+		case len(v.InstancePools) > 0:
+			return unsupported("InstancePools", "")
+		case v.ModelName == nil:
+			return unsupported("A variant without ModelName (inference components)", "")
+		case v.InstanceType == nil:
+			return invalid("InstanceType is required for variant %q", name)
+		}
+	}
+	return nil
+}
+
+func (s *service) describeEndpointConfig(ctx context.Context, call *api.Call, in *sagemaker.DescribeEndpointConfigInput) (*sagemaker.DescribeEndpointConfigOutput, error) {
+	c, _, err := find[platform.EndpointConfig](ctx, s, platform.KindEndpointConfig, "endpoint configuration", *in.EndpointConfigName, configARN(call, in.EndpointConfigName))
+	if err != nil {
+		return nil, err
+	}
+	return &sagemaker.DescribeEndpointConfigOutput{
+		EndpointConfigName: c.Spec.EndpointConfigName, EndpointConfigArn: ptr(string(c.ARN)), ProductionVariants: c.Spec.ProductionVariants,
+		DataCaptureConfig: c.Spec.DataCaptureConfig, KmsKeyId: c.Spec.KmsKeyId, CreationTime: shapes.NewTimestamp(c.Created),
+		ExecutionRoleArn: c.Spec.ExecutionRoleArn, VpcConfig: c.Spec.VpcConfig, EnableNetworkIsolation: orFalse(c.Spec.EnableNetworkIsolation),
+	}, nil
+}
+
+func (s *service) deleteEndpointConfig(ctx context.Context, call *api.Call, in *sagemaker.DeleteEndpointConfigInput) error {
+	_, rec, err := find[platform.EndpointConfig](ctx, s, platform.KindEndpointConfig, "endpoint configuration", *in.EndpointConfigName, configARN(call, in.EndpointConfigName))
+	if err != nil {
+		return err
+	}
+	return s.Store.Commit(ctx, platform.Tx{Deletes: []platform.Delete{{Key: rec.Key, Revision: rec.Revision}}})
+}
+
+func (s *service) listEndpointConfigs(ctx context.Context, call *api.Call, in *sagemaker.ListEndpointConfigsInput) (*sagemaker.ListEndpointConfigsOutput, error) {
+	q := platform.Query{
+		Kind: platform.KindEndpointConfig, NameContains: shapes.Value(in.NameContains), CreatedAfter: at(in.CreationTimeAfter),
+		CreatedBefore: at(in.CreationTimeBefore), Token: shapes.Value(in.NextToken),
+	}
+	page, err := s.page(ctx, q, string(shapes.Value(in.SortBy)), string(shapes.Value(in.SortOrder)), in.MaxResults)
+	if err != nil {
+		return nil, err
+	}
+	out := &sagemaker.ListEndpointConfigsOutput{EndpointConfigs: []sagemaker.EndpointConfigSummary{}, NextToken: next(page)}
+	for _, r := range page.Records {
+		out.EndpointConfigs = append(out.EndpointConfigs, sagemaker.EndpointConfigSummary{
+			EndpointConfigName: ptr(r.Name), EndpointConfigArn: ptr(string(configARN(call, &r.Name))), CreationTime: shapes.NewTimestamp(r.Created),
+		})
+	}
+	return out, nil
+}
+
+func (s *service) createEndpoint(ctx context.Context, call *api.Call, in *sagemaker.CreateEndpointInput) (*sagemaker.CreateEndpointOutput, error) {
+	if set(in.DeploymentConfig) {
+		return nil, unsupported("DeploymentConfig", "")
+	}
+	coming, err := s.deployment(ctx, call, *in.EndpointConfigName)
+	if err != nil {
+		return nil, err
+	}
+	arn := endpointARN(call, in.EndpointName)
+	e := &platform.Endpoint{Spec: *in, Status: platform.EndpointStatus{
+		Origin: platform.Origin{ARN: arn, Creator: call.Principal.ARN, Created: call.Now}, Config: coming.Config, Coming: coming,
+	}}
+	e.Spec.Tags = nil
+	if err := e.Status.Enter(platform.EndpointCreating, call.Now); err != nil {
+		return nil, err
+	}
+	rec, err := e.Record(platform.Record{}, call.Now)
+	if err != nil {
+		return nil, err
+	}
+	if rec.Tags, err = mergeTags(nil, in.Tags); err != nil {
+		return nil, err
+	}
+	if err := s.Store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}}); err != nil {
+		return nil, orTaken(err, "endpoint", arn)
+	}
+	return &sagemaker.CreateEndpointOutput{EndpointArn: ptr(string(arn))}, nil
+}
+
+// deployment takes a configuration with its models as they are now.
+func (s *service) deployment(ctx context.Context, call *api.Call, config string) (*platform.Deployment, error) {
+	c, _, err := find[platform.EndpointConfig](ctx, s, platform.KindEndpointConfig, "endpoint configuration", config, configARN(call, &config))
+	if err != nil {
+		return nil, err
+	}
+	d := &platform.Deployment{Config: config, Began: call.Now}
+	for i := range c.Spec.ProductionVariants {
+		v := &c.Spec.ProductionVariants[i]
+		m, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName))
+		if err != nil {
+			return nil, err
+		}
+		instance, err := s.instance(fmt.Sprintf("productionVariants.%d.member.instanceType", i+1), string(*v.InstanceType))
+		if err != nil {
+			return nil, err
+		}
+		container := *m.Spec.PrimaryContainer
+		if uri := modelData(&container); uri != "" {
+			container.ModelDataUrl = ptr(string(uri))
+		}
+		d.Variants = append(d.Variants, platform.Variant{
+			Name: *v.VariantName, Container: container, Role: platform.ARN(*m.Spec.ExecutionRoleArn), Type: instance.Type,
+			Weight: orOne(v.InitialVariantWeight), Desired: int(max(1, shapes.Value(v.InitialInstanceCount))),
+			Need: instance.Capacity(), Rate: instance.OnDemand, HealthTimeout: platform.Seconds(shapes.Value(v.ContainerStartupHealthCheckTimeoutInSeconds)),
+		})
+	}
+	return d, nil
+}
+
+// orOne is a variant's weight when the request gives none.
+func orOne(weight *float64) float64 {
+	if weight == nil {
+		return 1
+	}
+	return *weight
+}
+
+// endpoint finds an endpoint by its name. One that is being deleted is there until nothing of it is left.
+func (s *service) endpoint(ctx context.Context, call *api.Call, name *string) (*platform.Endpoint, platform.Record, error) {
+	rec, err := s.Store.Get(ctx, platform.Key{Kind: platform.KindEndpoint, Name: *name})
+	if platform.Is(err, platform.NotFound) {
+		return nil, rec, missing("endpoint", endpointARN(call, name))
+	}
+	if err != nil {
+		return nil, rec, err
+	}
+	e, err := platform.ReadEndpoint(rec)
+	return e, rec, err
+}
+
+// changeEndpoint lets f alter an endpoint; f is called again when somebody else changed it in between.
+func (s *service) changeEndpoint(ctx context.Context, call *api.Call, name *string, f func(*platform.Endpoint) error) (platform.ARN, error) {
+	for {
+		e, rec, err := s.endpoint(ctx, call, name)
+		if err != nil {
+			return "", err
+		}
+		if err := f(e); err != nil {
+			return "", err
+		}
+		if rec, err = e.Record(rec, call.Now); err != nil {
+			return "", err
+		}
+		err = s.Store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}})
+		if !platform.Is(err, platform.Conflict) {
+			return e.Status.ARN, err
+		}
+	}
+}
+
+// atRest refuses a change to an endpoint that is still changing.
+func atRest(e *platform.Endpoint) error {
+	if st := e.Status.State; st != platform.EndpointInService && st != platform.EndpointFailed {
+		return invalid("Cannot update in-progress endpoint %q.", e.Status.ARN)
+	}
+	return nil
+}
+
+func (s *service) updateEndpoint(ctx context.Context, call *api.Call, in *sagemaker.UpdateEndpointInput) (*sagemaker.UpdateEndpointOutput, error) {
+	if set(in.DeploymentConfig) || isTrue(in.RetainDeploymentConfig) {
+		return nil, unsupported("DeploymentConfig", "")
+	}
+	coming, err := s.deployment(ctx, call, *in.EndpointConfigName)
+	if err != nil {
+		return nil, err
+	}
+	arn, err := s.changeEndpoint(ctx, call, in.EndpointName, func(e *platform.Endpoint) error {
+		if err := atRest(e); err != nil {
+			return err
+		}
+		if isTrue(in.RetainAllVariantProperties) && e.Status.Serving != nil {
+			retain(coming, e.Status.Serving, in.ExcludeRetainedVariantProperties)
+		}
+		e.Status.Coming, e.Status.FailureReason, e.Spec.EndpointConfigName = coming, "", in.EndpointConfigName
+		return e.Status.Enter(platform.EndpointUpdating, call.Now)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &sagemaker.UpdateEndpointOutput{EndpointArn: ptr(string(arn))}, nil
+}
+
+// retain gives the variants of a deployment the weights and counts that those of the same name have now.
+func retain(coming, serving *platform.Deployment, but []sagemaker.VariantProperty) {
+	dropped := map[sagemaker.VariantPropertyType]bool{}
+	for _, p := range but {
+		dropped[shapes.Value(p.VariantPropertyType)] = true
+	}
+	for i := range coming.Variants {
+		for j := range serving.Variants {
+			if to, from := &coming.Variants[i], &serving.Variants[j]; to.Name == from.Name {
+				if !dropped[sagemaker.VariantPropertyTypeDesiredWeight] {
+					to.Weight = from.Weight
+				}
+				if !dropped[sagemaker.VariantPropertyTypeDesiredInstanceCount] {
+					to.Desired = from.Desired
+				}
+			}
+		}
+	}
+}
+
+func (s *service) updateWeights(ctx context.Context, call *api.Call, in *sagemaker.UpdateEndpointWeightsAndCapacitiesInput) (*sagemaker.UpdateEndpointWeightsAndCapacitiesOutput, error) {
+	arn, err := s.changeEndpoint(ctx, call, in.EndpointName, func(e *platform.Endpoint) error {
+		if err := atRest(e); err != nil {
+			return err
+		}
+		if e.Status.Serving == nil {
+			return invalid("Cannot update endpoint %q: it has failed and serves nothing", e.Status.ARN)
+		}
+		for _, d := range in.DesiredWeightsAndCapacities {
+			if err := desire(e, d); err != nil {
+				return err
+			}
+		}
+		return e.Status.Enter(platform.EndpointUpdating, call.Now)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &sagemaker.UpdateEndpointWeightsAndCapacitiesOutput{EndpointArn: ptr(string(arn))}, nil
+}
+
+// desire sets what one variant is to have.
+func desire(e *platform.Endpoint, d sagemaker.DesiredWeightAndCapacity) error {
+	if set(d.ServerlessUpdateConfig) {
+		return unsupported("ServerlessUpdateConfig", "")
+	}
+	for i := range e.Status.Serving.Variants {
+		v := &e.Status.Serving.Variants[i]
+		if v.Name != *d.VariantName {
+			continue
+		}
+		if d.DesiredWeight != nil {
+			v.Weight = *d.DesiredWeight
+		}
+		if d.DesiredInstanceCount != nil {
+			if *d.DesiredInstanceCount < 1 {
+				return invalid("DesiredInstanceCount of variant %q must be at least 1; got %d", v.Name, *d.DesiredInstanceCount)
+			}
+			v.Desired = int(*d.DesiredInstanceCount)
+		}
+		return nil
+	}
+	return invalid("The variant name(s) %q is/are not present within endpoint configuration %q.", *d.VariantName, e.Status.Config)
+}
+
+// deleteEndpoint writes the wish down. The endpoint answers nothing more, and is gone when its instances are.
+func (s *service) deleteEndpoint(ctx context.Context, call *api.Call, in *sagemaker.DeleteEndpointInput) error {
+	_, err := s.changeEndpoint(ctx, call, in.EndpointName, func(e *platform.Endpoint) error {
+		return e.Status.Enter(platform.EndpointDeleting, call.Now)
+	})
+	return err
+}
+
+func (s *service) describeEndpoint(ctx context.Context, call *api.Call, in *sagemaker.DescribeEndpointInput) (*sagemaker.DescribeEndpointOutput, error) {
+	e, rec, err := s.endpoint(ctx, call, in.EndpointName)
+	if err != nil {
+		return nil, err
+	}
+	st := &e.Status
+	out := &sagemaker.DescribeEndpointOutput{
+		EndpointName: e.Spec.EndpointName, EndpointArn: ptr(string(st.ARN)), EndpointConfigName: &st.Config,
+		EndpointStatus: ptr(sagemaker.EndpointStatus(st.State)), CreationTime: shapes.NewTimestamp(st.Created), LastModifiedTime: shapes.NewTimestamp(rec.Modified),
+		ProductionVariants: summaries(st.Serving),
+	}
+	if st.Serving == nil {
+		out.ProductionVariants = summaries(st.Coming)
+	}
+	if st.FailureReason != "" {
+		out.FailureReason = &st.FailureReason
+	}
+	return out, nil
+}
+
+func summaries(d *platform.Deployment) []sagemaker.ProductionVariantSummary {
+	if d == nil {
+		return nil
+	}
+	var out []sagemaker.ProductionVariantSummary
+	for i := range d.Variants {
+		v := &d.Variants[i]
+		var ready int32
+		for _, r := range v.Replicas {
+			if !r.Ready.IsZero() {
+				ready++
+			}
+		}
+		out = append(out, sagemaker.ProductionVariantSummary{
+			VariantName: &v.Name, CurrentWeight: &v.Weight, DesiredWeight: &v.Weight, CurrentInstanceCount: &ready, DesiredInstanceCount: ptr(int32(v.Desired)),
+			DeployedImages: []sagemaker.DeployedImage{{SpecifiedImage: v.Container.Image, ResolvedImage: v.Container.Image, ResolutionTime: shapes.NewTimestamp(d.Began)}},
+		})
+	}
+	return out
+}
+
+func (s *service) listEndpoints(ctx context.Context, call *api.Call, in *sagemaker.ListEndpointsInput) (*sagemaker.ListEndpointsOutput, error) {
+	q := platform.Query{
+		Kind: platform.KindEndpoint, NameContains: shapes.Value(in.NameContains), Token: shapes.Value(in.NextToken),
+		CreatedAfter: at(in.CreationTimeAfter), CreatedBefore: at(in.CreationTimeBefore),
+		ModifiedAfter: at(in.LastModifiedTimeAfter), ModifiedBefore: at(in.LastModifiedTimeBefore),
+	}
+	if in.StatusEquals != nil {
+		q.States = []string{string(*in.StatusEquals)}
+	}
+	page, err := s.page(ctx, q, string(shapes.Value(in.SortBy)), string(shapes.Value(in.SortOrder)), in.MaxResults)
+	if err != nil {
+		return nil, err
+	}
+	out := &sagemaker.ListEndpointsOutput{Endpoints: []sagemaker.EndpointSummary{}, NextToken: next(page)}
+	for _, r := range page.Records {
+		out.Endpoints = append(out.Endpoints, sagemaker.EndpointSummary{
+			EndpointName: ptr(r.Name), EndpointArn: ptr(string(endpointARN(call, &r.Name))), EndpointStatus: ptr(sagemaker.EndpointStatus(r.State)),
+			CreationTime: shapes.NewTimestamp(r.Created), LastModifiedTime: shapes.NewTimestamp(r.Modified),
+		})
+	}
+	return out, nil
+}

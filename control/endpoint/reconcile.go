@@ -1,0 +1,294 @@
+package endpoint
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stint-ml/stint/platform"
+)
+
+// The back-off of a variant whose instances end without having been ready, once it is in service.
+const (
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// triesOfPlatform is how often an instance is launched anew that the platform failed while its deployment comes up. What the
+// container itself fails at, it would fail at again.
+const triesOfPlatform = 3
+
+// roomless is how long an endpoint for which there is no room waits before it looks again.
+const roomless = 2 * time.Second
+
+// Reconcile brings one endpoint forward, or for the loop's own name looks at everything.
+func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration, error) {
+	if name == resyncName {
+		return 0, c.Resync(ctx)
+	}
+	agents, err := c.agents(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	e, err := c.read(ctx, name)
+	if platform.Is(err, platform.NotFound) {
+		c.Routes.Remove(name)
+		return 0, c.sweep(ctx, agents, nil)
+	}
+	if err != nil {
+		return 0, err
+	}
+	// 1. What has ended is over; its last words count.
+	if err := c.noteEnds(ctx, e, agents); err != nil {
+		return 0, err
+	}
+	// 2. Move the deployments on, and write down what is to be launched.
+	now := c.Clock.Now()
+	gone := false
+	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
+		tx, changed, err := c.advance(e, now)
+		gone = e.Status.State == platform.EndpointDeleting && len(e.Status.Leaving) == 0
+		return tx, changed, err
+	})
+	if err != nil {
+		return 0, err
+	}
+	if gone {
+		return 0, c.forget(ctx, name, agents)
+	}
+	again, err := c.launch(ctx, e, now)
+	if err != nil {
+		return 0, err
+	}
+	if e, err = c.read(ctx, name); err != nil {
+		return 0, err
+	}
+	// 3. Traffic first goes where it should, then what it has left is ended.
+	c.Routes.Set(name, route(e))
+	return again, c.actOn(ctx, e, agents)
+}
+
+// agents are the runner's of one endpoint, by their ids.
+func (c *Controller) agents(ctx context.Context, name string) (map[platform.AgentID]platform.AgentStatus, error) {
+	all, err := c.Runner.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	mine := map[platform.AgentID]platform.AgentStatus{}
+	for _, a := range all {
+		if a.Owner == (platform.Key{Kind: platform.KindEndpoint, Name: name}) {
+			mine[a.ID] = a
+		}
+	}
+	return mine, nil
+}
+
+// noteEnds closes every replica whose agent has ended.
+func (c *Controller) noteEnds(ctx context.Context, e *platform.Endpoint, agents map[platform.AgentID]platform.AgentStatus) error {
+	var ended []platform.Replica
+	e.Status.Each(func(r *platform.Replica) {
+		if a, known := agents[r.Agent]; known && !a.Running {
+			ended = append(ended, *r)
+		}
+	})
+	name := *e.Spec.EndpointName
+	for _, r := range ended {
+		if box, ok := c.Runner.(platform.Undelivered); ok {
+			reports, err := box.Reports(ctx, r.Agent, r.ReportSeq)
+			if err != nil {
+				return err
+			}
+			if _, err := c.take(ctx, name, r.Number, reports); err != nil {
+				return err
+			}
+		}
+		a := agents[r.Agent]
+		outcome := platform.Outcome{Kind: platform.InternalError, Reason: "the instance's agent ended without a report: " + a.Detail}
+		_, err := c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
+			if e.Status.Replica(r.Number) == nil {
+				return platform.Tx{}, false, nil
+			}
+			var tx platform.Tx
+			err := c.end(ctx, e, r.Number, outcome, a.Ended, &tx)
+			return tx, true, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// advance is what follows from how the endpoint stands, without launching anything.
+func (c *Controller) advance(e *platform.Endpoint, now time.Time) (platform.Tx, bool, error) {
+	st := &e.Status
+	// 1. An endpoint that is to go has nothing but what leaves.
+	if st.State == platform.EndpointDeleting {
+		changed := leave(st, st.Serving, now)
+		changed = leave(st, st.Coming, now) || changed
+		st.Serving, st.Coming = nil, nil
+		return platform.Tx{}, changed, nil
+	}
+	// 2. What comes has come whole, or will never come.
+	if st.Coming != nil {
+		if reason := hopeless(st.Coming); reason != "" {
+			return platform.Tx{}, true, abandon(st, reason, now)
+		}
+		if st.Coming.Whole() {
+			leave(st, st.Serving, now)
+			st.Serving, st.Coming, st.Config, st.FailureReason = st.Coming, nil, st.Coming.Config, ""
+			return platform.Tx{}, true, st.Enter(platform.EndpointInService, now)
+		}
+		return platform.Tx{}, false, nil
+	}
+	// 3. What serves has as many instances as are wanted, no more.
+	changed := false
+	if st.Serving != nil {
+		changed = shrink(st, now)
+		if st.State == platform.EndpointUpdating && st.Serving.Whole() {
+			return platform.Tx{}, true, st.Enter(platform.EndpointInService, now)
+		}
+	}
+	return platform.Tx{}, changed, nil
+}
+
+// leave takes a deployment's replicas out of traffic.
+func leave(st *platform.EndpointStatus, d *platform.Deployment, now time.Time) bool {
+	if d == nil {
+		return false
+	}
+	for v := range d.Variants {
+		for _, r := range d.Variants[v].Replicas {
+			r.Left = now
+			st.Leaving = append(st.Leaving, r)
+		}
+		d.Variants[v].Replicas = nil
+	}
+	return true
+}
+
+// shrink takes the youngest replicas out of traffic where there are more than are wanted; those that are not ready first.
+func shrink(st *platform.EndpointStatus, now time.Time) bool {
+	changed := false
+	for v := range st.Serving.Variants {
+		variant := &st.Serving.Variants[v]
+		for len(variant.Replicas) > variant.Desired {
+			last := len(variant.Replicas) - 1
+			for i, r := range variant.Replicas {
+				if r.Ready.IsZero() {
+					last = i
+				}
+			}
+			r := variant.Replicas[last]
+			r.Left = now
+			st.Leaving = append(st.Leaving, r)
+			variant.Replicas = append(variant.Replicas[:last:last], variant.Replicas[last+1:]...)
+			changed = true
+		}
+	}
+	return changed
+}
+
+// hopeless says why a deployment will not come up, empty while it may.
+func hopeless(d *platform.Deployment) string {
+	for v := range d.Variants {
+		if reason := d.Variants[v].Hopeless; reason != "" {
+			return reason
+		}
+	}
+	return ""
+}
+
+// abandon gives up what was to come. What served before goes on serving.
+func abandon(st *platform.EndpointStatus, reason string, now time.Time) error {
+	leave(st, st.Coming, now)
+	st.Coming, st.FailureReason = nil, reason
+	if st.Serving != nil {
+		return st.Enter(platform.EndpointInService, now)
+	}
+	return st.Enter(platform.EndpointFailed, now)
+}
+
+// route is where requests go as the endpoint stands.
+func route(e *platform.Endpoint) platform.Route {
+	out := platform.Route{ARN: e.Status.ARN}
+	if e.Status.Serving == nil {
+		return out
+	}
+	for v := range e.Status.Serving.Variants {
+		variant := &e.Status.Serving.Variants[v]
+		rv := platform.RouteVariant{Name: variant.Name, Weight: variant.Weight}
+		for _, r := range variant.Replicas {
+			if !r.Ready.IsZero() {
+				rv.Targets = append(rv.Targets, platform.Target{Agent: r.Agent, Address: r.Address})
+			}
+		}
+		out.Variants = append(out.Variants, rv)
+	}
+	return out
+}
+
+// actOn starts and stops agents so that they are as the endpoint says, and sweeps away those that are done.
+func (c *Controller) actOn(ctx context.Context, e *platform.Endpoint, agents map[platform.AgentID]platform.AgentStatus) error {
+	var failure error
+	e.Status.Each(func(r *platform.Replica) {
+		if failure != nil {
+			return
+		}
+		c.Room.Hold(string(r.Agent), held(r.Capacity))
+		switch a, known := agents[r.Agent]; {
+		case !known: // just written down, or a crash came before it was started
+			failure = c.start(ctx, e, *r)
+		case a.Running && !r.Left.IsZero():
+			failure = c.Runner.Stop(ctx, r.Agent)
+		}
+	})
+	if failure != nil {
+		return failure
+	}
+	return c.sweep(ctx, agents, e)
+}
+
+// sweep lets the runner forget the agents that have ended and that no record speaks of any more.
+func (c *Controller) sweep(ctx context.Context, agents map[platform.AgentID]platform.AgentStatus, e *platform.Endpoint) error {
+	live := map[platform.AgentID]bool{}
+	if e != nil {
+		e.Status.Each(func(r *platform.Replica) { live[r.Agent] = true })
+	}
+	for id, a := range agents {
+		if live[id] {
+			continue
+		}
+		if a.Running { // nobody wants it: its record was lost to it
+			if err := c.Runner.Stop(ctx, id); err != nil {
+				return err
+			}
+			continue
+		}
+		c.Room.Release(string(id))
+		if err := c.Runner.Remove(ctx, id); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		delete(c.acked, id)
+		c.mu.Unlock()
+	}
+	return nil
+}
+
+// forget deletes the record of an endpoint of which nothing is left.
+func (c *Controller) forget(ctx context.Context, name string, agents map[platform.AgentID]platform.AgentStatus) error {
+	c.Routes.Remove(name)
+	if err := c.sweep(ctx, agents, nil); err != nil {
+		return err
+	}
+	key := platform.Key{Kind: platform.KindEndpoint, Name: name}
+	rec, err := c.Store.Get(ctx, key)
+	if err != nil {
+		return err
+	}
+	if err := c.Store.Commit(ctx, platform.Tx{Deletes: []platform.Delete{{Key: key, Revision: rec.Revision}}}); err != nil {
+		return fmt.Errorf("delete endpoint %s: %w", name, err)
+	}
+	return nil
+}

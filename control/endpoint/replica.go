@@ -1,0 +1,193 @@
+package endpoint
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/stint-ml/stint/decide/bill"
+	"github.com/stint-ml/stint/platform"
+)
+
+// sessionLife is how long a replica's credentials live. A container keeps what it was started with.
+const sessionLife = 365 * 24 * time.Hour
+
+// launch writes down the replicas that are missing, as many as there is room for. It gives when to look again: for room, or
+// for the end of a back-off.
+func (c *Controller) launch(ctx context.Context, e *platform.Endpoint, now time.Time) (again time.Duration, err error) {
+	machine, err := c.Runner.Capacity(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, err = c.change(ctx, *e.Spec.EndpointName, func(e *platform.Endpoint) (platform.Tx, bool, error) {
+		var tx platform.Tx
+		again = 0
+		for _, d := range []*platform.Deployment{e.Status.Serving, e.Status.Coming} {
+			if d == nil {
+				continue
+			}
+			for v := range d.Variants {
+				wait, err := c.fill(e, &d.Variants[v], machine, now, &tx)
+				if err != nil {
+					return tx, false, err
+				}
+				if wait > 0 && (again == 0 || wait < again) {
+					again = wait
+				}
+			}
+		}
+		return tx, len(tx.Puts) > 0, nil
+	})
+	return again, err
+}
+
+// fill adds a variant's missing replicas.
+func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine platform.Capacity, now time.Time, tx *platform.Tx) (time.Duration, error) {
+	for len(v.Replicas) < v.Desired && v.Hopeless == "" {
+		if wait := v.RetryAt.Sub(now); wait > 0 {
+			return wait, nil
+		}
+		runtime, err := c.Runtimes.Resolve(image(v))
+		if err != nil {
+			v.Hopeless = err.Error()
+			return time.Millisecond, nil
+		}
+		number := e.Status.Launched + 1
+		id := agentID(e, number)
+		given := v.Need.Clamp(machine)
+		if !c.Room.Take(string(id), held(given), machine) {
+			return roomless, nil
+		}
+		session, err := platform.NewSession(c.Random, now, sessionLife)
+		if err != nil {
+			return 0, err
+		}
+		session.Role, session.Name = v.Role.ResourceName(), "SageMaker"
+		rec, err := session.Record()
+		if err != nil {
+			return 0, err
+		}
+		tx.Puts = append(tx.Puts, platform.Put{Record: rec})
+		e.Status.Launched = number
+		v.Replicas = append(v.Replicas, platform.Replica{
+			Number: number, Variant: v.Name, Agent: id, SessionID: session.ID, Runtime: runtime, Capacity: given,
+			Type: v.Type, Rate: v.Rate, Launched: now, LogStream: fmt.Sprintf("%s/i-%s", v.Name, instanceID(id)),
+		})
+	}
+	return 0, nil
+}
+
+// held is what a replica keeps from others: memory and accelerators. An endpoint that idles must not keep the machine's
+// processors from work that waits; it is bound by its share of them when it works.
+func held(c platform.Capacity) platform.Capacity {
+	c.MilliCPU = 0
+	return c
+}
+
+func image(v *platform.Variant) string {
+	if v.Container.Image == nil {
+		return ""
+	}
+	return *v.Container.Image
+}
+
+// agentID names a replica for all time: an endpoint that is deleted and made again under its name is another one.
+func agentID(e *platform.Endpoint, number int) platform.AgentID {
+	name := *e.Spec.EndpointName
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s@%d", e.Status.ARN, e.Status.Created.UnixNano()))
+	return platform.AgentID(fmt.Sprintf("%s-%s-%d", name[:min(len(name), 44)], hex.EncodeToString(sum[:5]), number))
+}
+
+// instanceID is how logs name a replica: as the instances of the cloud are, by hexadecimal digits.
+func instanceID(id platform.AgentID) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:8])
+}
+
+// start starts the agent of a replica. One that cannot be started is over, and costs nothing.
+func (c *Controller) start(ctx context.Context, e *platform.Endpoint, r platform.Replica) error {
+	owner := platform.Key{Kind: platform.KindEndpoint, Name: *e.Spec.EndpointName}
+	limit := r.Capacity
+	err := c.Runner.Start(ctx, platform.AgentSpec{
+		ID: r.Agent, Owner: owner, Host: "algo-1", Capacity: limit, Token: c.Key.Token(owner.Kind, owner.Name, r.Number, r.Agent),
+	})
+	if err == nil || platform.Is(err, platform.Unavailable) || ctx.Err() != nil {
+		return err
+	}
+	c.Log.Error("an agent could not be started", "endpoint", owner.Name, "error", err)
+	_, err = c.change(ctx, owner.Name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
+		if e.Status.Replica(r.Number) == nil {
+			return platform.Tx{}, false, nil
+		}
+		var tx platform.Tx
+		outcome := platform.Outcome{Kind: platform.InternalError, Reason: "the machine could not start the instance's agent: " + err.Error()}
+		return tx, true, c.end(ctx, e, r.Number, outcome, c.Clock.Now(), &tx)
+	})
+	return err
+}
+
+// opening is the ledger entry that a replica began with; it follows from the replica alone.
+func opening(e *platform.Endpoint, r *platform.Replica) platform.LedgerEntry {
+	return platform.LedgerEntry{
+		Line: string(r.Agent), Event: platform.LineOpened, At: r.Started, Resource: e.Status.ARN, Attempt: r.Number,
+		InstanceType: r.Type, Count: 1, Purchase: platform.OnDemand, Rate: r.Rate, OnDemandRate: r.Rate,
+	}
+}
+
+// end closes a replica: its ledger line, its credentials, its place. What it failed at decides whether another is tried.
+func (c *Controller) end(ctx context.Context, e *platform.Endpoint, number int, o platform.Outcome, at time.Time, tx *platform.Tx) error {
+	r := e.Status.Replica(number)
+	if !r.Started.IsZero() {
+		tx.Ledger = append(tx.Ledger, bill.Close(opening(e, r), at))
+	}
+	session := platform.Key{Kind: platform.KindSession, Name: r.SessionID}
+	if rec, err := c.Store.Get(ctx, session); err == nil {
+		tx.Deletes = append(tx.Deletes, platform.Delete{Key: session, Revision: rec.Revision})
+	} else if !platform.Is(err, platform.NotFound) {
+		return err
+	}
+	if r.Left.IsZero() {
+		c.judge(e, *r, o)
+	}
+	c.Room.Release(string(r.Agent))
+	e.Status.Remove(number)
+	return nil
+}
+
+// judge says what the unwanted end of a replica means for its variant.
+func (c *Controller) judge(e *platform.Endpoint, r platform.Replica, o platform.Outcome) {
+	for _, d := range []*platform.Deployment{e.Status.Serving, e.Status.Coming} {
+		if d == nil {
+			continue
+		}
+		for i := range d.Variants {
+			v := &d.Variants[i]
+			if !has(v, r.Number) {
+				continue
+			}
+			c.Log.Warn("an instance has ended", "endpoint", *e.Spec.EndpointName, "variant", v.Name, "outcome", o.Kind, "reason", o.Reason)
+			if !r.Ready.IsZero() {
+				v.Failures = 0
+				return
+			}
+			v.Failures++
+			v.RetryAt = c.Clock.Now().Add(min(firstRetry<<min(v.Failures-1, 16), lastRetry))
+			own := o.Kind == platform.InternalError
+			if d == e.Status.Coming && (!own || v.Failures >= triesOfPlatform) {
+				v.Hopeless = o.Reason
+			}
+			return
+		}
+	}
+}
+
+func has(v *platform.Variant, number int) bool {
+	for i := range v.Replicas {
+		if v.Replicas[i].Number == number {
+			return true
+		}
+	}
+	return false
+}

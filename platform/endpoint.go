@@ -1,0 +1,278 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/stint-ml/stint/shapes/sagemaker"
+)
+
+// The kinds of records of inference. Each is named by its resource's name; an endpoint's State is its EndpointStatus.
+const (
+	KindModel          Kind = "model"
+	KindEndpointConfig Kind = "endpoint-config"
+	KindEndpoint       Kind = "endpoint"
+)
+
+// Origin is what Stint adds to a resource that is only written down.
+type Origin struct {
+	ARN     ARN       `json:"arn"`
+	Creator ARN       `json:"creator"`
+	Created time.Time `json:"created"`
+}
+
+// Model is a model as stored.
+type Model struct {
+	Spec sagemaker.CreateModelInput `json:"spec"`
+	Origin
+}
+
+// EndpointConfig is an endpoint configuration as stored.
+type EndpointConfig struct {
+	Spec sagemaker.CreateEndpointConfigInput `json:"spec"`
+	Origin
+}
+
+// EndpointState is AWS's EndpointStatus.
+type EndpointState string
+
+// The states of an endpoint.
+const (
+	EndpointCreating  EndpointState = "Creating"
+	EndpointInService EndpointState = "InService"
+	EndpointUpdating  EndpointState = "Updating"
+	EndpointFailed    EndpointState = "Failed"
+	EndpointDeleting  EndpointState = "Deleting"
+)
+
+// EndpointTransitions is the table of legal moves; docs/states draws it. An endpoint that has been deleted is gone.
+var EndpointTransitions = map[EndpointState][]EndpointState{
+	EndpointCreating:  {EndpointInService, EndpointFailed, EndpointDeleting},
+	EndpointInService: {EndpointUpdating, EndpointDeleting},
+	EndpointUpdating:  {EndpointInService, EndpointFailed, EndpointDeleting},
+	EndpointFailed:    {EndpointUpdating, EndpointDeleting},
+	EndpointDeleting:  nil,
+}
+
+// Endpoint is an endpoint as stored: the validated request and what became of it.
+type Endpoint struct {
+	Spec   sagemaker.CreateEndpointInput `json:"spec"` // EndpointConfigName is the one that was asked for last
+	Status EndpointStatus                `json:"status"`
+}
+
+// EndpointStatus is everything that Stint adds to the request.
+type EndpointStatus struct {
+	Origin
+	State         EndpointState `json:"state"`
+	Changed       time.Time     `json:"changed"` // of State
+	FailureReason string        `json:"failureReason,omitempty"`
+	Config        string        `json:"config"`            // the configuration in force: Serving's
+	Serving       *Deployment   `json:"serving,omitempty"` // what answers
+	Coming        *Deployment   `json:"coming,omitempty"`  // what is brought up to take its place
+	Leaving       []Replica     `json:"leaving,omitempty"` // answer what they have and nothing new
+	Launched      int           `json:"launched"`          // instances ever: the number of the last one
+}
+
+// Deployment is a configuration at work, with its models as they were when it was taken.
+type Deployment struct {
+	Config   string    `json:"config"`
+	Began    time.Time `json:"began"`
+	Variants []Variant `json:"variants"`
+}
+
+// Variant is one production variant of a deployment.
+type Variant struct {
+	Name      string                        `json:"name"`
+	Container sagemaker.ContainerDefinition `json:"container"`
+	Role      ARN                           `json:"role"`
+	Type      InstanceType                  `json:"type"`
+	Weight    float64                       `json:"weight"`
+	Desired   int                           `json:"desired"` // instances
+	Need      Capacity                      `json:"need"`    // of one instance, before it is clamped to the machine
+	Rate      HourlyRate                    `json:"rate"`    // on demand, of one instance, as the catalogue had it
+	// HealthTimeout bounds the time from the container's start until it answers /ping.
+	HealthTimeout Seconds   `json:"healthTimeoutSeconds"`
+	Replicas      []Replica `json:"replicas,omitempty"`
+	Failures      int       `json:"failures,omitempty"` // instances in a row that ended without having been ready
+	Hopeless      string    `json:"hopeless,omitempty"` // why no more is tried while the deployment comes up
+	RetryAt       time.Time `json:"retryAt,omitzero"`   // no instance is launched before
+}
+
+// Replica is one instance of a variant: an agent of a variant and the container beside it.
+type Replica struct {
+	Number    int          `json:"number"` // from 1, over the endpoint's life
+	Variant   string       `json:"variant"`
+	Agent     AgentID      `json:"agent"`
+	SessionID string       `json:"sessionId"` // record of the credentials it was given
+	Runtime   Runtime      `json:"runtime"`
+	Capacity  Capacity     `json:"capacity"` // as clamped to the machine
+	Type      InstanceType `json:"type"`
+	Rate      HourlyRate   `json:"rate"`
+	Launched  time.Time    `json:"launched"`
+	Started   time.Time    `json:"started,omitzero"`  // the agent's first report: billing begins
+	Ready     time.Time    `json:"ready,omitzero"`    // the container answered /ping
+	Address   string       `json:"address,omitempty"` // host:port of the container, once it is ready
+	ReportSeq int64        `json:"reportSeq"`
+	LogStream string       `json:"logStream"`
+	Left      time.Time    `json:"left,omitzero"` // from when it gets nothing new
+	Message   string       `json:"message,omitempty"`
+}
+
+// ReadEndpoint decodes a record of KindEndpoint.
+func ReadEndpoint(r Record) (*Endpoint, error) {
+	e := new(Endpoint)
+	if err := json.Unmarshal(r.Doc, e); err != nil {
+		return nil, Errorf(Internal, r.Name, "endpoint record: %w", err)
+	}
+	return e, nil
+}
+
+// Record lays the endpoint over the record it was read from (a zero one for a new endpoint), ready to be committed at now.
+func (e *Endpoint) Record(was Record, now time.Time) (Record, error) {
+	doc, err := json.Marshal(e)
+	if err != nil {
+		return was, Errorf(Internal, string(e.Status.ARN), "endpoint record: %w", err)
+	}
+	was.Kind, was.Name, was.State, was.Doc = KindEndpoint, *e.Spec.EndpointName, string(e.Status.State), doc
+	was.Created, was.Modified = e.Status.Created, now
+	return was, nil
+}
+
+// Enter moves the endpoint to a state at a time; staying is no move. An illegal move is an Internal error and changes nothing.
+func (s *EndpointStatus) Enter(to EndpointState, at time.Time) error {
+	if s.State == to {
+		return nil
+	}
+	legal := s.State == ""
+	for _, next := range EndpointTransitions[s.State] {
+		legal = legal || next == to
+	}
+	if !legal {
+		return Errorf(Internal, string(s.ARN), "endpoint cannot go from %s to %s", s.State, to)
+	}
+	s.State, s.Changed = to, at
+	return nil
+}
+
+// Each calls f for every instance that has not ended, wherever it stands.
+func (s *EndpointStatus) Each(f func(*Replica)) {
+	for _, d := range []*Deployment{s.Serving, s.Coming} {
+		if d == nil {
+			continue
+		}
+		for v := range d.Variants {
+			for i := range d.Variants[v].Replicas {
+				f(&d.Variants[v].Replicas[i])
+			}
+		}
+	}
+	for i := range s.Leaving {
+		f(&s.Leaving[i])
+	}
+}
+
+// Replica finds an instance by its number, nil when it has ended.
+func (s *EndpointStatus) Replica(number int) (found *Replica) {
+	s.Each(func(i *Replica) {
+		if i.Number == number {
+			found = i
+		}
+	})
+	return found
+}
+
+// Remove forgets an instance that has ended.
+func (s *EndpointStatus) Remove(number int) {
+	without := func(list []Replica) []Replica {
+		var left []Replica
+		for _, i := range list {
+			if i.Number != number {
+				left = append(left, i)
+			}
+		}
+		return left
+	}
+	for _, d := range []*Deployment{s.Serving, s.Coming} {
+		if d == nil {
+			continue
+		}
+		for v := range d.Variants {
+			d.Variants[v].Replicas = without(d.Variants[v].Replicas)
+		}
+	}
+	s.Leaving = without(s.Leaving)
+}
+
+// Whole reports whether every variant has all its instances ready.
+func (d *Deployment) Whole() bool {
+	for v := range d.Variants {
+		ready := 0
+		for i := range d.Variants[v].Replicas {
+			if !d.Variants[v].Replicas[i].Ready.IsZero() {
+				ready++
+			}
+		}
+		if ready < d.Variants[v].Desired {
+			return false
+		}
+	}
+	return true
+}
+
+// Route is where the requests to an endpoint go.
+type Route struct {
+	ARN      ARN
+	Variants []RouteVariant
+}
+
+// RouteVariant is one choice of a Route.
+type RouteVariant struct {
+	Name    string
+	Weight  float64
+	Targets []Target
+}
+
+// Target is a container that answers.
+type Target struct {
+	Agent   AgentID
+	Address string // host:port
+}
+
+// Routes is the data plane as the control plane sees it. Requests that are under way at a target that goes are finished.
+type Routes interface {
+	Set(endpoint string, r Route)
+	Remove(endpoint string)
+}
+
+// Invocation is one request to an endpoint, by a caller who may.
+type Invocation struct {
+	Endpoint string
+	Variant  string              // empty: by weight
+	Header   map[string][]string // what the container is to see, in HTTP's canonical form
+	Body     []byte
+}
+
+// Answer is what a container answered, as soon as its header is there; the body streams and must be closed.
+type Answer struct {
+	Variant string
+	Target  Target
+	Status  int
+	Header  map[string][]string
+	Body    io.ReadCloser
+}
+
+// The reasons for which an invocation is not answered that are nobody's mistake.
+var (
+	ErrBusy    = errors.New("every container has as many invocations under way as it may have")
+	ErrTooLate = errors.New("the container did not answer in time")
+)
+
+// Invoker is the data plane as the API sees it. NotFound: no such endpoint or variant; Unavailable: no container can be
+// reached, with ErrBusy as cause when all have enough to do; an error with ErrTooLate or any other: the container has the
+// request and gave no answer.
+type Invoker interface {
+	Invoke(ctx context.Context, in Invocation) (*Answer, error)
+}
