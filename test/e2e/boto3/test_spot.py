@@ -65,6 +65,7 @@ def jobs(begin, bucket):
         "late": begin("--lives", 2, StoppingCondition={"MaxRuntimeInSeconds": 6, "MaxWaitTimeInSeconds": 6}),
         "unsaved": begin("--lives", 2, "--hear", "never", checkpoints=False),
         "stopped": begin("--lives", 2),
+        "regular": begin(EnableManagedSpotTraining=False, StoppingCondition={"MaxRuntimeInSeconds": RUN}, RetryStrategy={"MaximumRetryAttempts": 1}),
     }
 
 
@@ -148,6 +149,13 @@ def test_checkpoints_lie_flat_under_their_prefix_byte_by_byte(jobs, completed, s
         body = s3.get_object(Bucket=bucket, Key=f"{prefix}deep/step {step}.bin")["Body"].read()
         assert body == random.Random(step).randbytes(70_000)
     assert json.loads(s3.get_object(Bucket=bucket, Key=prefix + "state.json")["Body"].read())["step"] == 10
+
+
+def test_jobs_on_demand_keep_checkpoints_too(jobs, completed, result, s3, bucket):
+    d = completed(jobs["regular"], ONCE)
+    assert d["EnableManagedSpotTraining"] is False and d["BillableTimeInSeconds"] == d["TrainingTimeInSeconds"]
+    assert listed(s3, bucket, f"checkpoints/{jobs['regular']}/") == ["deep/step 10.bin", "deep/step 5.bin", "state.json"]
+    assert {line["Purchase"] for line in bill(jobs["regular"])["Lines"]} == {"on-demand"}
 
 
 def test_another_job_goes_on_from_the_checkpoints_of_the_first(jobs, begin, completed, result, bucket):
