@@ -88,16 +88,6 @@ func (v *view) wait(job *platform.TrainingJob, purchase platform.Purchase) {
 	v.line[name] = w
 }
 
-// doubt notes that a job in line may have got its attempt or not: until it is looked at, its room is nobody else's.
-func (v *view) doubt(name string, machine platform.Capacity) {
-	w := v.line[name]
-	if w == nil {
-		return // its attempt is known to be open
-	}
-	v.leaveLine(name)
-	v.open[name] = holding{capacity: w.need.Clamp(machine), purchase: platform.OnDemand}
-}
-
 // idle notes that a job waits for something other than room.
 func (v *view) idle(job *platform.TrainingJob) {
 	name := *job.Spec.TrainingJobName
