@@ -159,7 +159,7 @@ func (a *app) submit(ctx context.Context, c *client.Client, blobs *s3.Blobs, t *
 	}
 	t.request.RoleArn = new(string(executionRole(c.Site)))
 	t.request.OutputDataConfig = &sagemaker.OutputDataConfig{S3OutputPath: new(string(root) + "/")}
-	keepCheckpoints(t.request, root.Join(t.name))
+	ownCheckpoints(t.request, root.Join(t.name))
 	if err := c.CreateTrainingJob(ctx, t.request); err != nil {
 		return err
 	}

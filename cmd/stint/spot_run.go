@@ -104,9 +104,9 @@ func (f *runSpotFlags) apply(request *sagemaker.CreateTrainingJobRequest) {
 	}
 }
 
-// keepCheckpoints gives a spot job that names no place for its checkpoints one of its own: without any an interruption would
+// ownCheckpoints gives a spot job that names no place for its checkpoints one of its own: without any an interruption would
 // begin the work again.
-func keepCheckpoints(request *sagemaker.CreateTrainingJobRequest, job platform.URI) {
+func ownCheckpoints(request *sagemaker.CreateTrainingJobRequest, job platform.URI) {
 	if shapes.Value(request.EnableManagedSpotTraining) && request.CheckpointConfig == nil {
 		request.CheckpointConfig = &sagemaker.CheckpointConfig{S3Uri: new(string(job.Join("checkpoints")) + "/")}
 	}

@@ -154,7 +154,7 @@ func TestASpotRunKeepsCheckpoints(t *testing.T) {
 		"s3://b/own/":             {EnableManagedSpotTraining: new(true), CheckpointConfig: &sagemaker.CheckpointConfig{S3Uri: new("s3://b/own/")}},
 		"":                        {},
 	} {
-		keepCheckpoints(request, "s3://b/job")
+		ownCheckpoints(request, "s3://b/job")
 		got := ""
 		if c := request.CheckpointConfig; c != nil {
 			got = *c.S3Uri
