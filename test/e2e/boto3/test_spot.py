@@ -4,6 +4,7 @@ import io
 import json
 import pathlib
 import random
+import re
 import sys
 import tarfile
 
@@ -64,6 +65,7 @@ def jobs(begin, bucket):
         ),
         "late": begin("--lives", 2, StoppingCondition={"MaxRuntimeInSeconds": 6, "MaxWaitTimeInSeconds": 6}),
         "unsaved": begin("--lives", 2, "--hear", "never", checkpoints=False),
+        "damaged": begin("--lives", 2),
         "stopped": begin("--lives", 2),
         "regular": begin(EnableManagedSpotTraining=False, StoppingCondition={"MaxRuntimeInSeconds": RUN}, RetryStrategy={"MaximumRetryAttempts": 1}),
     }
@@ -183,6 +185,19 @@ def test_one_interruption(jobs, works, completed, result):
     # Waiting for capacity is not training.
     assert d["TrainingTimeInSeconds"] <= (d["TrainingEndTime"] - d["TrainingStartTime"]).total_seconds() + 2
     assert len(bill(name)["Lines"]) == 2
+
+
+def test_a_damaged_set_of_checkpoints_gives_way_to_the_one_before(jobs, works, begin, completed, result, s3, bucket):
+    first = works(jobs["damaged"])
+    interrupt(first)
+    last = result(completed(first))
+    prefix = f"checkpoints/{first}"
+    s3.delete_object(Bucket=bucket, Key=f"{prefix}/deep/step {last['step']}.bin")
+    d = completed(begin("--lives", 2, CheckpointConfig={"S3Uri": f"s3://{bucket}/{prefix}"}), ONCE)
+    # The set before is the one of the interruption: the second life of the first job is lived again, and that is said.
+    assert result(d)["lives"] == last["lives"]
+    told = " ".join(t["StatusMessage"] for t in d["SecondaryStatusTransitions"])
+    assert re.search(r"generation \d of the checkpoints of algo-1 is not whole: .*The one before is used, generation \d", told), told
 
 
 def test_two_interruptions(jobs, works, completed, result):
