@@ -3,6 +3,7 @@ package training
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stint-ml/stint/decide/schedule"
@@ -131,15 +132,27 @@ func (c *Controller) expire(ctx context.Context, name string) error {
 // schedule starts what fits and calls back the spot work whose room is needed.
 func (c *Controller) schedule(ctx context.Context) error {
 	if len(c.view.line) == 0 {
+		c.Room.Fit(roomName, func(platform.Capacity) platform.Capacity { return c.view.used() })
 		return nil
 	}
 	machine, err := c.Runner.Capacity(ctx)
 	if err != nil {
 		return err
 	}
-	// 1. Ask who may start and who has to go.
+	// 1. Ask who may start and who has to go. What is to start holds its room from now on.
 	waits := c.view.waits(machine)
-	plan := schedule.Plan(machine.Minus(c.view.used()), waits, c.view.reclaimable())
+	var plan schedule.Decision
+	c.Room.Fit(roomName, func(others platform.Capacity) platform.Capacity {
+		free := machine.Minus(c.view.used()).Minus(others)
+		plan = schedule.Plan(free, waits, c.view.reclaimable())
+		held := c.view.used()
+		for _, w := range waits {
+			if slices.Contains(plan.Start, w.Name) {
+				held = held.Plus(w.Need)
+			}
+		}
+		return held
+	})
 	purchases := map[string]platform.Purchase{}
 	for _, w := range waits {
 		purchases[w.Name] = w.Purchase
