@@ -26,7 +26,7 @@ const (
 	stagingFolder = ".stint-restore"
 	// segmentChunks is how many chunks one request of a large file fetches.
 	segmentChunks   = 4
-	fetchSmall      = 32 // files of one segment at once
+	fetchSmall      = 24 // files of one segment at once
 	fetchLarge      = 2  // files of several
 	fetchSegments   = 4  // segments of one file
 	copyBytes       = 256 << 10
@@ -126,12 +126,18 @@ func (r *restoration) getChunks(ctx context.Context, w *wanted, f *os.File) erro
 
 // getSegment fetches some chunks, and compares each with its hash on the way.
 func (r *restoration) getSegment(ctx context.Context, w *wanted, f *os.File, at, length int64) error {
-	in, err := r.Blobs().Open(ctx, w.info.URI, at, length)
+	asked := length
+	if length == w.Size {
+		asked = -1 // all of it, which is less work for the store
+	}
+	in, err := r.Blobs().Open(ctx, w.info.URI, at, asked)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	buffer := make([]byte, copyBytes)
+	whole := r.buffers.Get().(*[copyBytes]byte)
+	defer r.buffers.Put(whole)
+	buffer := whole[:]
 	for end := at + length; at < end; at += w.Chunk {
 		n := min(w.Chunk, end-at)
 		sum, err := r.getChunk(in, f, at, n, buffer)

@@ -174,7 +174,7 @@ func (s *Syncer) plan(v *view) (works []*work, wait time.Duration, restless int)
 		since := now.Sub(t.since)
 		switch {
 		case s.isWhole(t, quiet, now):
-			works = append(works, w)
+			works = ship(works, w)
 			continue
 		case s.ending == nil && now.Sub(t.restless) < s.Patience:
 			wait = max(wait, min(max(quiet-since, s.Settle/4), s.Settle))
@@ -185,6 +185,19 @@ func (s *Syncer) plan(v *view) (works []*work, wait time.Duration, restless int)
 		restless++
 	}
 	return works, wait, restless
+}
+
+// ship adds a file to be shipped: once, whatever the number of its names.
+func ship(works []*work, w *work) []*work {
+	i := slices.IndexFunc(works, func(o *work) bool { return o.links > 1 && o.inode == w.inode })
+	if i < 0 || w.links < 2 {
+		return append(works, w)
+	}
+	works[i].also = append(works[i].also, w.path)
+	if works[i].old == nil {
+		works[i].old = w.old
+	}
+	return works
 }
 
 // quietFor is for how long a file must have been as it is to count as whole. One that is still open for writing may be whole all
@@ -258,6 +271,10 @@ func (s *Syncer) shipWorks(ctx context.Context, works []*work) error {
 			continue
 		}
 		t.content, t.restless = w.done, time.Time{}
+		for _, name := range w.also {
+			other := s.files[name]
+			other.content, other.restless = w.done, time.Time{}
+		}
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stint-ml/stint/platform"
@@ -93,6 +94,7 @@ type restoration struct {
 	root    *os.Root
 	staged  map[string]bool // what was fetched and verified
 	folders map[string]bool // that were made
+	buffers sync.Pool       // *[copyBytes]byte
 }
 
 // wanted is something that is to be in the folder.
@@ -117,7 +119,7 @@ func (s *Syncer) Restore(ctx context.Context) (Restored, error) {
 	if err != nil {
 		return Restored{}, err
 	}
-	r := &restoration{Syncer: s, catalog: c, staged: map[string]bool{}, folders: map[string]bool{}}
+	r := &restoration{Syncer: s, catalog: c, staged: map[string]bool{}, folders: map[string]bool{}, buffers: sync.Pool{New: func() any { return new([copyBytes]byte) }}}
 	if err := r.readLanes(ctx); err != nil {
 		return Restored{}, err
 	}

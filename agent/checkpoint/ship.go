@@ -42,6 +42,7 @@ type work struct {
 	sighting
 	old  *content // what was shipped of this path before; unchanged stretches are copied from there
 	grew bool     // ship the first size bytes of a file that goes on growing, if they begin with old
+	also []string // other names of the same file
 	done *content
 }
 

@@ -82,15 +82,7 @@ func (e entry) ownsFlat() bool { return e.content != nil && (e.Flat || e.Key == 
 // needed tells whether an object of this host is to stay: a kept generation names it, or it is the flat object of a file of the
 // newest generation, to be brought up to date.
 func (s *Syncer) needed(key string) bool {
-	for _, k := range s.kept {
-		if k.names[key] {
-			return true
-		}
-	}
-	if _, there := s.prior[key]; there && flat(key) {
-		return true
-	}
-	return false
+	return s.isNamed(key) || flat(key) && s.prior[key].content != nil
 }
 
 func (s *Syncer) deleteAll(ctx context.Context, keys []string) error {
