@@ -320,6 +320,25 @@ func TestEverySecondCostsWhatItCostThen(t *testing.T) {
 	}
 }
 
+// A later attempt's checkpoints win over an earlier one's, whatever the clock did in between.
+func TestAttemptsAreInOrderThoughTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	w, m := managedWorld(always(steady))
+	create(t, w, Wish{Name: "a", MaxRun: 900, MaxWait: 7200})
+	pass(t, w, 2*time.Minute)
+	m.Withdraw()
+	until(t, w, "a", in(platform.JobInterrupted))
+	w.Clock.Advance(-30 * time.Minute)
+	m.Restore()
+	job := until(t, w, "a", in(platform.JobTraining))
+	first, second := &job.Status.Attempts[0], &job.Status.Attempts[1]
+	if e := w.Agents[second.Agent].assignment.Checkpoints.Epoch; e <= w.Agents[first.Agent].assignment.Checkpoints.Epoch {
+		t.Errorf("epoch %d after %d", e, w.Agents[first.Agent].assignment.Checkpoints.Epoch)
+	}
+	until(t, w, "a", ended)
+	checkJob(t, w, "a")
+}
+
 // An agent that dies is an interruption of a spot job, as its machine may have gone; RetryStrategy is not used up.
 func TestASpotJobOutlivesItsMachines(t *testing.T) {
 	t.Parallel()
@@ -362,6 +381,10 @@ func TestAStopOutweighsAnInterruption(t *testing.T) {
 	pass(t, w, 2*time.Second)
 	if err := w.RequestStop(t.Context(), "a"); err != nil {
 		t.Fatal(err)
+	}
+	agent := w.Agents[look(t, w, "a").Status.Open().Agent]
+	if ack, err := w.Controller.Deliver(t.Context(), agent.spec.Token, nil); err != nil || !ack.Stop || ack.Interrupt != nil {
+		t.Errorf("the agent is told %+v, %v", ack, err)
 	}
 	wantPhases(t, until(t, w, "a", ended), "Starting Downloading Training Stopping Uploading Stopped")
 	checkJob(t, w, "a")

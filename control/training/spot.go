@@ -113,7 +113,8 @@ func (c *Controller) watchSpot(ctx context.Context, job *platform.TrainingJob) (
 			return 0, err
 		}
 	}
-	choice, again, err := c.choose(job, pool, pool.offer.Available)
+	// Work on demand would only leave its room to those who stand in line for spot capacity already.
+	choice, again, err := c.choose(job, pool, pool.offer.Available && (onSpot || !c.view.spotHeldUp()))
 	if err != nil {
 		return 0, err
 	}

@@ -141,6 +141,11 @@ func (v *view) poolHeldUp(pool platform.InstanceType) bool {
 	return slices.ContainsFunc(heads(v.queue.spot), func(w *waiting) bool { return w.pool == pool && w.since < v.plans })
 }
 
+// spotHeldUp tells whether anyone stands in line for spot capacity and has found no room.
+func (v *view) spotHeldUp() bool {
+	return slices.ContainsFunc(heads(v.queue.spot), func(w *waiting) bool { return w.since < v.plans })
+}
+
 // heads are the first of a queue. More than a machine of many cores can start at once is not worth looking at.
 func heads(queue []*waiting) []*waiting { return queue[:min(len(queue), 64)] }
 
