@@ -185,7 +185,7 @@ func (a *agent) restore(work context.Context) error {
 	case err != nil:
 		return err
 	case set.Files > 0:
-		a.enter(platform.PhaseDownloading, fmt.Sprintf("Restored checkpoint generation %d: %d files, %s", set.Generation, set.Files, bytesText(set.Bytes)))
+		a.enter(platform.PhaseDownloading, fmt.Sprintf("Restored checkpoint generation %d: %s, %s", set.Generation, filesText(set.Files), bytesText(set.Bytes)))
 	}
 	a.noteRun()
 	a.salvage(work, set)
