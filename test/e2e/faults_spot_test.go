@@ -42,9 +42,9 @@ func TestSpotFaults(t *testing.T) {
 	t.Run("undisturbed", func(t *testing.T) {
 		s := start(t, roomy...)
 		s.makeBucket(t)
-		d, model := s.spotJob(t, "calm", rand.New(rand.NewPCG(0, 0))), map[string][]byte{}
-		d.end(t, completed)
-		model = d.model(t)
+		j := s.spotJob(t, "calm", rand.New(rand.NewPCG(0, 0)))
+		j.end(t, completed)
+		model := j.model(t)
 		if len(model["model.json"]) == 0 {
 			t.Fatalf("the undisturbed job made %d files and no model.json", len(model))
 		}

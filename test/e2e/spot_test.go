@@ -146,7 +146,7 @@ func TestSpotGivesWayToWorkOnDemand(t *testing.T) {
 	}
 
 	// 3. One that is interrupted and cannot come back in time keeps what it has saved.
-	late := s.lives(t, "late", 2, 9)
+	late := s.lives(t, "late", 2, 11)
 	late.says(t, "life 1 works")
 	closed, open = s.gate("late")
 	s.job(t, "long", "while "+closed+"; do sleep 0.02; done")
