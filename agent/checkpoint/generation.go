@@ -170,14 +170,12 @@ func (s *Syncer) plan(v *view) (works []*work, wait time.Duration, restless int)
 			asked, open = true, s.openForWrite()
 		}
 		w := &work{sighting: t.sighting, old: s.prior[t.path].content}
-		quiet := s.quietFor(t, open)
-		since := now.Sub(t.since)
 		switch {
-		case s.isWhole(t, quiet, now):
+		case s.isWhole(t, open, now):
 			works = ship(works, w)
 			continue
 		case s.ending == nil && now.Sub(t.restless) < s.Patience:
-			wait = max(wait, min(max(quiet-since, s.Settle/4), s.Settle))
+			wait = max(wait, min(max(s.Settle-now.Sub(t.since), s.Settle/4), s.Settle))
 		case s.growable(t, w, now):
 			w.grew = true
 			works = append(works, w)
@@ -200,19 +198,11 @@ func ship(works []*work, w *work) []*work {
 	return works
 }
 
-// quietFor is for how long a file must have been as it is to count as whole. One that is still open for writing may be whole all
-// the same, such as a log or a database that is kept open.
-func (s *Syncer) quietFor(t *tracked, open map[Inode]bool) time.Duration {
-	if open[t.inode] {
-		return s.Patience
-	}
-	return s.Settle
-}
-
-func (s *Syncer) isWhole(t *tracked, quiet time.Duration, now time.Time) bool {
+// isWhole tells whether a file can be shipped: nobody has it open for writing, and it has been quiet for a while.
+func (s *Syncer) isWhole(t *tracked, open map[Inode]bool, now time.Time) bool {
 	switch end := s.ending; {
 	case end == nil:
-		return now.Sub(t.since) >= quiet
+		return !open[t.inode] && now.Sub(t.since) >= s.Settle
 	case !end.killed:
 		return true
 	case end.torn != nil:
@@ -223,11 +213,21 @@ func (s *Syncer) isWhole(t *tracked, quiet time.Duration, now time.Time) bool {
 	}
 }
 
+// logAfter is for how many times Patience a file must have been open all the time to be taken for a log, of which a beginning is
+// better than nothing. A checkpoint that is written for longer than that is taken for one, too; the generation says so of both.
+const logAfter = 10
+
 // growable tells whether a restless file may be one that is only appended to, such as a log. Not too often: what was shipped
 // of it before is copied, but its end is shipped again.
 func (s *Syncer) growable(t *tracked, w *work, now time.Time) bool {
 	grown := s.grown[t.path]
-	return w.old != nil && t.size > w.old.Size && grown.inode == t.inode && (s.ending != nil && grown.at.Before(s.ending.at) || now.Sub(grown.at) >= s.Patience)
+	if s.ending == nil && now.Sub(grown.at) < s.Patience || s.ending != nil && !grown.at.Before(s.ending.at) {
+		return false
+	}
+	if w.old == nil {
+		return s.ending == nil && t.size > 0 && now.Sub(t.restless) >= logAfter*s.Patience
+	}
+	return t.size > w.old.Size && grown.inode == t.inode
 }
 
 // growth is a file that was whole, or shipped as far as it had grown.

@@ -288,7 +288,7 @@ func (sh *shipment) known(i int, d digest, length int) bool {
 // begins tells whether a chunk goes on as the old version did.
 func (sh *shipment) begins(i int, chunk []byte, d digest) bool {
 	old := sh.work.old
-	if i >= len(old.Chunks) {
+	if old == nil || i >= len(old.Chunks) {
 		return true
 	}
 	if left := old.Size - int64(i)*sh.chunk; left < int64(len(chunk)) {

@@ -86,6 +86,34 @@ func TestAFileThatIsOpenIsNotShipped(t *testing.T) {
 	}
 }
 
+// However quiet it is: a file that is open is not whole. After very long it is taken for a log.
+func TestAFileThatStaysOpen(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	h, o := withOpen(b, 1)
+	h.write("slow.pt", "half")
+	h.write("other", "other")
+	o.set(t, h.path("slow.pt"))
+	for range 4 {
+		h.round()
+		b.clock.After(time.Minute)
+	}
+	next, o := withOpen(b, 2)
+	if got := tree(t, next.dir); len(got) != 1 || !strings.HasSuffix(got["other"], " other") {
+		t.Errorf("restored %q", got)
+	}
+	next.write("log", "lines")
+	o.set(t, next.path("log"))
+	for range 12 {
+		next.round()
+		b.clock.After(time.Minute)
+	}
+	last := b.committed[len(b.committed)-1]
+	if got := tree(t, b.start("algo-1", 3).dir); !strings.HasSuffix(got["log"], " lines") || len(last.Behind) != 1 {
+		t.Errorf("restored %q, told %+v", got, last)
+	}
+}
+
 // restless changes something at every look at the clock.
 func (b *bundle) restless(change func()) (stop func()) {
 	b.clock.mu.Lock()

@@ -62,14 +62,7 @@ func TestCheckpointsInTheStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, dir, map[string][]byte{"a/b": []byte("below")})
-	f, err := os.OpenFile(filepath.Join(dir, "epoch 1/model+.bin"), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.WriteAt(large[20<<20:20<<20+1], 20<<20); err != nil {
-		t.Fatal(err)
-	}
+	overwrite(t, filepath.Join(dir, "epoch 1/model+.bin"), large[20<<20:20<<20+1], 20<<20)
 	if g := final(s); g.Files != 5 || g.Shipped > 2*8<<20+5 {
 		t.Errorf("the second: %+v", g)
 	}
@@ -85,6 +78,18 @@ func TestCheckpointsInTheStore(t *testing.T) {
 	compareFlat(t, blobs, prefix, want)
 	_, again = attempt(4)
 	compare(t, again, want)
+}
+
+func overwrite(t *testing.T, path string, data []byte, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(data, at); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func put(t *testing.T, dir string, files map[string][]byte) {
