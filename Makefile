@@ -101,7 +101,7 @@ bench-%: ## run the benchmark bench/NAME with its peers beside it
 	@bench/$*/run.sh
 
 .PHONY: bench-spot
-bench-spot: ## play the spot policies on recorded availability in $$STINT_DATA; no peer to install
+bench-spot: ## play the spot policies on recorded availability in $STINT_DATA; no peer to install
 	@bench/spot/run.sh
 
 .PHONY: fmt
