@@ -211,6 +211,28 @@ func TestHistorySurvivesARestartAndTheAnswersAreTheSame(t *testing.T) {
 	})
 }
 
+func TestHistoryCountsChangesAgainstWhatThePriorExpects(t *testing.T) {
+	t.Parallel()
+	// Six falls an hour in the first ten minutes of spot, three later; nothing fades noticeably within these minutes.
+	prior := &spot.Prior{Fall: spot.Hazards{6, 3, 3, 3, 3}, FallAlike: 4, Rise: spot.Hazards{6, 6, 6, 6, 6}, RiseAlike: 4}
+	past := &spot.History{Prior: prior}
+	at := time.Date(2022, 10, 1, 0, 0, 0, 0, time.UTC)
+	past.Observe(at, false)
+	past.Observe(at.Add(time.Second), true)     // spot begins
+	past.Observe(at.Add(10*time.Minute), true)  // a fall was to be expected in ten minutes
+	past.Observe(at.Add(30*time.Minute), true)  // and another in twenty
+	past.Observe(at.Add(40*time.Minute), false) // half of a half: it fell somewhere in these ten
+	near := func(got, want float64) bool { return got > want-0.06 && got < want+0.06 }
+	if past.Fall.Seen != 1 || !near(past.Fall.Expected, 2.25) || !near(past.Rise.Seen, 1) || !near(past.Rise.Expected, 0) {
+		t.Errorf("fall %+v, rise %+v; want 1 of 2.25, 1 of 0", past.Fall, past.Rise)
+	}
+	// The mean of 6 an hour for ten minutes and of 3 from then on is (1−e⁻¹)/6 + e⁻¹/3 hours.
+	low := &spot.History{Prior: &spot.Prior{Fall: prior.Fall, FallAlike: 1e9, Rise: prior.Rise, RiseAlike: 4}}
+	if got, want := low.MeanUp().Hours(), 0.63212/6+0.36788/3; !near(got/want, 1) {
+		t.Errorf("mean up %v h, want %v h", got, want)
+	}
+}
+
 func TestHistoryLearnsHowLongSpotLasts(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2022, 10, 1, 0, 0, 0, 0, time.UTC)
