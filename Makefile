@@ -84,6 +84,12 @@ e2e: build ## end-to-end suites with the real clients (after make setup)
 	$(say) "end-to-end suites"
 	@go test -count=1 -timeout 30m ./test/e2e/...
 
+.PHONY: faults
+faults: build ## 200 storms of interruptions and kills over a managed spot job (after make setup); SEEDS=n for another number
+	@scripts/runtimes.sh
+	$(say) "fault suite of managed spot"
+	@STINT_FAULT_SEEDS=$(or $(SEEDS),200) go test -count=1 -timeout 60m -run TestSpotFaults -v ./test/e2e/... | grep -v '^=== '
+
 .PHONY: shapes
 shapes: ## regenerate the AWS request and response types from the pinned public service model
 	@scripts/shapes.sh
@@ -93,6 +99,10 @@ bench-%: ## run the benchmark bench/NAME with its peers beside it
 	@scripts/debian.sh bench
 	@$(MAKE) build
 	@bench/$*/run.sh
+
+.PHONY: bench-spot
+bench-spot: ## play the spot policies on recorded availability in $STINT_DATA; no peer to install
+	@bench/spot/run.sh
 
 .PHONY: fmt
 fmt: ## format the Go code

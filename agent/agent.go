@@ -203,8 +203,7 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 		return a.outcomeOf(life, err)
 	}
 	// 4. Start the user's command.
-	a.noteRun()
-	defer a.keeper.witness.close()
+	defer a.openWitness()()
 	process, err := a.start(work)
 	if err != nil {
 		return a.outcomeOf(life, err)

@@ -70,7 +70,6 @@ type keeper struct {
 	folder   string       // as the user's code sees it
 	restored atomic.Int64 // bytes
 	process  atomic.Pointer[process]
-	witness  *witness // of the files that the process writes; nil: none
 
 	mu      sync.Mutex
 	took    []time.Duration // the last syncs
@@ -186,8 +185,9 @@ func (a *agent) restore(work context.Context) error {
 	case err != nil:
 		return err
 	case set.Files > 0:
-		a.enter(platform.PhaseDownloading, fmt.Sprintf("Restored checkpoint generation %d: %d files, %s", set.Generation, set.Files, bytesText(set.Bytes)))
+		a.enter(platform.PhaseDownloading, fmt.Sprintf("Restored checkpoint generation %d: %s, %s", set.Generation, filesText(set.Files), bytesText(set.Bytes)))
 	}
+	a.noteRun()
 	a.salvage(work, set)
 	return nil
 }

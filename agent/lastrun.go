@@ -18,8 +18,8 @@ type lastRun struct {
 
 const lastRunName = "lastrun.json"
 
-// noteRun writes the beginning of the run down, and has a witness of what it writes. Where it cannot, less will be taken over, or
-// nothing, should this agent be killed.
+// noteRun writes the beginning of the run down: what is in the folder now is in the store. If it cannot, nothing will be taken
+// over, should this agent be killed.
 func (a *agent) noteRun() {
 	if a.keeper.Checkpoints == nil {
 		return
@@ -33,12 +33,22 @@ func (a *agent) noteRun() {
 	if err == nil {
 		err = writeRun(a.Dir, lastRun{Began: info.ModTime()})
 	}
-	if err == nil {
-		a.keeper.witness, err = newWitness(a.keeper.folder, a.Dir)
-	}
 	if err != nil {
 		a.Log.Warn("the beginning of the run could not be written down", "error", err)
 	}
+}
+
+// openWitness begins to look on as the user's process writes. Where that cannot be, less will be taken over.
+func (a *agent) openWitness() (end func()) {
+	if a.keeper.Checkpoints == nil {
+		return func() {}
+	}
+	w, err := newWitness(a.keeper.folder, a.Dir)
+	if err != nil {
+		a.Log.Warn("nobody looks on as checkpoints are written", "error", err)
+		return func() {}
+	}
+	return w.close
 }
 
 // noteEnd writes down that no process of the job is left, and which files are torn, before what is left is shipped.

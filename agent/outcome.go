@@ -137,3 +137,11 @@ func bytesText(n int64) string {
 	}
 	return strings.TrimSuffix(fmt.Sprintf("%.1f", value), ".0") + " " + units[unit]
 }
+
+// filesText writes a number of files for people: "1 file", "2 files".
+func filesText(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}

@@ -49,8 +49,8 @@ func (a *agent) salvage(work context.Context, set platform.Checkpoint) {
 		case err != nil && work.Err() == nil:
 			a.warn("checkpoints of the attempt before lie on this machine, but could not be taken over: " + err.Error())
 		case s.files > 0:
-			a.enter(platform.PhaseDownloading, fmt.Sprintf("Took over %d newer checkpoint files, %s, that the attempt before left on this machine",
-				s.files, bytesText(s.bytes)))
+			a.enter(platform.PhaseDownloading, fmt.Sprintf("Took over newer checkpoints, %s, %s, that the attempt before left on this machine",
+				filesText(s.files), bytesText(s.bytes)))
 		}
 	}
 }
@@ -67,7 +67,7 @@ type salvager struct {
 
 	left  []string // folders and files that may be torn
 	names []string // what is to be taken
-	files int
+	files int64
 	bytes int64
 }
 

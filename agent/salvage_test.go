@@ -95,7 +95,7 @@ func TestSalvage(t *testing.T) {
 		want  map[string]string
 		says  string
 	}{
-		"what was renamed into place":     {map[string]remnant{"last.pt": {content: "new", renamed: true}}, false, map[string]string{"last.pt": "new"}, "1 newer checkpoint files"},
+		"what was renamed into place":     {map[string]remnant{"last.pt": {content: "new", renamed: true}}, false, map[string]string{"last.pt": "new"}, "newer checkpoints, 1 file, 3 bytes"},
 		"what was left alone":             {map[string]remnant{"last.pt": {content: "new", quiet: true}}, false, map[string]string{"last.pt": "new"}, ""},
 		"what is new, in new folders":     {map[string]remnant{"a/b/c.pt": {content: "new", renamed: true}}, false, map[string]string{"a/b/c.pt": "new"}, ""},
 		"links":                           {map[string]remnant{"latest": {content: "-> last.pt"}}, false, map[string]string{"latest": "-> last.pt"}, ""},

@@ -102,7 +102,7 @@ func TestInterruptedTrainingGoesOnWhereItWas(t *testing.T) {
 	}
 	wantSteps(t, string(second.get(t, "s3://out/c/steps")), 8) // also what was made last is in the store
 	_, metrics, messages := second.toldOfCheckpoints()
-	if said := strings.Join(messages, "\n"); !strings.Contains(said, "Restored checkpoint generation") || !strings.Contains(said, "1 files") {
+	if said := strings.Join(messages, "\n"); !strings.Contains(said, "Restored checkpoint generation") || !strings.Contains(said, ": 1 file,") {
 		t.Errorf("messages are %q", said)
 	}
 	if metrics["stint:CheckpointBytes"] != float64(len("step 1\n")*8) {

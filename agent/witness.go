@@ -51,12 +51,12 @@ type witness struct {
 // statements are what testimonies say, taken together.
 type statements struct {
 	whole map[uint64]testimony
-	moved map[string]bool // false: not only
+	moved map[string]uint64 // by path, the first file that was renamed to it; 0: not only
 	blind bool
 }
 
 func newStatements() statements {
-	return statements{whole: map[uint64]testimony{}, moved: map[string]bool{}}
+	return statements{whole: map[uint64]testimony{}, moved: map[string]uint64{}}
 }
 
 // take adds one.
@@ -67,18 +67,22 @@ func (s *statements) take(t testimony) {
 		s.blind = true
 	case s.blind:
 	case t.Moved != "":
-		s.moved[t.Moved] = true
+		s.moved[t.Moved] = t.Ino
 	case t.Made != "":
-		s.moved[t.Made] = false
+		s.moved[t.Made] = 0
 	default:
 		s.whole[t.Ino] = t
 	}
 }
 
-// speakFor reports whether a file is known to be whole.
+// speakFor reports whether a file is known to be whole. One that is another than the first that was renamed to its path came there by
+// being renamed too; the first one itself may have been written to since.
 func (s *statements) speakFor(path string, info os.FileInfo) bool {
+	if first := s.moved[path]; first != 0 && first != fileNumber(info) {
+		return true
+	}
 	t, ok := s.whole[fileNumber(info)]
-	return s.moved[path] || ok && t.Size == info.Size() && t.Mtime == info.ModTime().UnixNano()
+	return ok && t.Size == info.Size() && t.Mtime == info.ModTime().UnixNano()
 }
 
 // readWitness reads what an earlier agent's witness wrote down; nothing when there is nothing.
@@ -118,11 +122,8 @@ func newWitness(folder, dir string) (*witness, error) {
 	return w, nil
 }
 
-// close ends it; there may be none.
+// close ends it.
 func (w *witness) close() {
-	if w == nil {
-		return
-	}
 	w.events.Close()
 	<-w.ended
 }
@@ -192,19 +193,22 @@ func (w *witness) see(watch int32, mask uint32, name string) {
 
 // seeFile takes what happened to a file.
 func (w *witness) seeFile(path, below string, mask uint32) {
-	moved, known := w.said.moved[below]
-	switch arrived := mask&unix.IN_MOVED_TO != 0; {
-	case arrived && !known:
-		w.say(testimony{Moved: below})
-	case !arrived && (moved || !known):
+	first, known := w.said.moved[below]
+	arrived := mask&unix.IN_MOVED_TO != 0
+	if !arrived && (first != 0 || !known) {
 		w.say(testimony{Made: below})
 	}
-	if mask&unix.IN_CREATE != 0 || w.said.moved[below] {
+	if mask&unix.IN_CREATE != 0 || arrived && first != 0 {
 		return // it is empty, or its path says enough
 	}
-	if info := atRest(path); info != nil {
-		w.say(testimony{Ino: fileNumber(info), Size: info.Size(), Mtime: info.ModTime().UnixNano()})
+	info := atRest(path)
+	if info == nil {
+		return
 	}
+	if arrived && !known {
+		w.say(testimony{Moved: below, Ino: fileNumber(info)})
+	}
+	w.say(testimony{Ino: fileNumber(info), Size: info.Size(), Mtime: info.ModTime().UnixNano()})
 }
 
 // atRest describes a file that nobody has open for writing, in the very moment; nil when somebody has, or it is none. The kernel
@@ -263,9 +267,9 @@ func (w *witness) rewrite() {
 	for _, t := range w.said.whole {
 		w.write(draft, t)
 	}
-	for path, moved := range w.said.moved {
-		if moved {
-			w.write(draft, testimony{Moved: path})
+	for path, first := range w.said.moved {
+		if first != 0 {
+			w.write(draft, testimony{Moved: path, Ino: first})
 		} else {
 			w.write(draft, testimony{Made: path})
 		}

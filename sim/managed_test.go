@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -246,6 +247,51 @@ func TestAnAgentThatIgnoresItsNoticeIsKilledAndBilledUntilItsEnd(t *testing.T) {
 	checkJob(t, w, "a")
 }
 
+// The end of a notice is the end of the attempt, also when nobody was there to see it.
+func TestNobodyPaysForTimeAfterTheNotice(t *testing.T) {
+	t.Parallel()
+	deaf := steady
+	deaf.Deaf, deaf.Train, deaf.Checkpoint = true, 30*time.Minute, 0
+	w, m := managedWorld(always(deaf))
+	create(t, w, Wish{Name: "a", MaxRun: 3000, MaxWait: 7200})
+	pass(t, w, 5*time.Minute)
+	m.Withdraw()
+	pass(t, w, 2*time.Second)
+	w.Crash()
+	pass(t, w, 10*time.Minute)
+	w.Agents[look(t, w, "a").Status.Open().Agent].Kill()
+	w.Restart()
+	job := until(t, w, "a", in(platform.JobInterrupted))
+	if a := job.Status.Attempts[0]; !a.Ended.Equal(a.Notice.Until) || a.Outcome.Kind != platform.Interrupted {
+		t.Errorf("ended %v with %v, the notice ended %v", a.Ended, a.Outcome, a.Notice.Until)
+	}
+	until(t, w, "a", ended)
+	checkJob(t, w, "a")
+}
+
+// The room of a job is nobody else's as long as it is not known whether its launch was written down.
+func TestALaunchInDoubtKeepsItsRoom(t *testing.T) {
+	t.Parallel()
+	w, m := managedWorld(always(steady))
+	m.Withdraw()
+	create(t, w, Wish{Name: "early", Need: machine, MaxRun: 900, MaxWait: 7200})
+	pass(t, w, 2*time.Second)
+	create(t, w, Wish{Name: "late", Need: machine, MaxRun: 900, MaxWait: 7200})
+	m.Restore()
+	commits := 0
+	w.Store.Fault = func() (bool, bool) { // the pool's history, then the launch
+		commits++
+		return commits == 2, true
+	}
+	pass(t, w, time.Second)
+	checkCapacity(t, w, []string{"early", "late"})
+	if look(t, w, "late").Status.Open() == nil {
+		t.Fatal("it was not the launch that failed")
+	}
+	until(t, w, "early", ended)
+	until(t, w, "late", ended)
+}
+
 func TestEverySecondCostsWhatItCostThen(t *testing.T) {
 	t.Parallel()
 	w, m := managedWorld(always(Plan{Train: 20 * time.Minute}))
@@ -272,6 +318,25 @@ func TestEverySecondCostsWhatItCostThen(t *testing.T) {
 	if !slices.Equal(lines, want) || job.Status.Billable != 90+150+180 {
 		t.Errorf("%q, billable %d", lines, job.Status.Billable)
 	}
+}
+
+// A later attempt's checkpoints win over an earlier one's, whatever the clock did in between.
+func TestAttemptsAreInOrderThoughTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	w, m := managedWorld(always(steady))
+	create(t, w, Wish{Name: "a", MaxRun: 900, MaxWait: 7200})
+	pass(t, w, 2*time.Minute)
+	m.Withdraw()
+	until(t, w, "a", in(platform.JobInterrupted))
+	w.Clock.Advance(-30 * time.Minute)
+	m.Restore()
+	job := until(t, w, "a", in(platform.JobTraining))
+	first, second := &job.Status.Attempts[0], &job.Status.Attempts[1]
+	if e := w.Agents[second.Agent].assignment.Checkpoints.Epoch; e <= w.Agents[first.Agent].assignment.Checkpoints.Epoch {
+		t.Errorf("epoch %d after %d", e, w.Agents[first.Agent].assignment.Checkpoints.Epoch)
+	}
+	until(t, w, "a", ended)
+	checkJob(t, w, "a")
 }
 
 // An agent that dies is an interruption of a spot job, as its machine may have gone; RetryStrategy is not used up.
@@ -317,6 +382,10 @@ func TestAStopOutweighsAnInterruption(t *testing.T) {
 	if err := w.RequestStop(t.Context(), "a"); err != nil {
 		t.Fatal(err)
 	}
+	agent := w.Agents[look(t, w, "a").Status.Open().Agent]
+	if ack, err := w.Controller.Deliver(t.Context(), agent.spec.Token, nil); err != nil || !ack.Stop || ack.Interrupt != nil {
+		t.Errorf("the agent is told %+v, %v", ack, err)
+	}
 	wantPhases(t, until(t, w, "a", ended), "Starting Downloading Training Stopping Uploading Stopped")
 	checkJob(t, w, "a")
 }
@@ -344,6 +413,29 @@ func TestWithoutSpotAJobFallsBackInTimeForItsDeadline(t *testing.T) {
 	checkJob(t, w, "a")
 }
 
+// What is on offer helps nobody who finds no room: the job goes on demand in time for those who must make room to have had
+// their notice, and then some.
+func TestADeadlineIsHeldOnAMachineThatIsFull(t *testing.T) {
+	t.Parallel()
+	deaf := Plan{Train: 12 * time.Hour, Deaf: true}
+	w, _ := managedWorld(func(job string) Plan {
+		if job == "a" {
+			return steady
+		}
+		return deaf
+	})
+	create(t, w, Wish{Name: "full", Need: machine, MaxWait: 86400})
+	pass(t, w, time.Minute)
+	create(t, w, Wish{Name: "a", MaxRun: 602, MaxWait: 7200, Fallback: true, Deadline: w.Clock.Now().Add(20 * time.Minute)})
+	job := until(t, w, "a", ended)
+	if st := &job.Status; st.State != platform.JobCompleted || st.Ended.After(st.Deadline) || len(st.Attempts) != 1 || st.Attempts[0].Purchase != platform.OnDemand {
+		t.Errorf("%s at %v, deadline %v: %+v", st.State, st.Ended, st.Deadline, st.Attempts)
+	}
+	if waited := job.Status.Attempts[0].Launched.Sub(job.Status.Created); waited < 3*time.Minute {
+		t.Errorf("it waited only %v for spot capacity", waited)
+	}
+}
+
 func TestWithSpotTheSameJobCostsLess(t *testing.T) {
 	t.Parallel()
 	w, m := deadlineWorld(t)
@@ -361,6 +453,27 @@ func TestWithSpotTheSameJobCostsLess(t *testing.T) {
 	}
 	checkJob(t, w, "a")
 }
+
+// A market that does not trade in a type says so to those who wait for it.
+func TestAJobThatNoMarketKnowsIsTold(t *testing.T) {
+	t.Parallel()
+	w := NewTraining(Config{Plan: always(steady), Market: nowhere{}})
+	create(t, w, Wish{Name: "a", MaxRun: 600, MaxWait: 1800})
+	pass(t, w, 10*time.Second)
+	if got := look(t, w, "a").Status.Warnings; len(got) != 1 || !strings.Contains(got[0], "no ml.m5.large here") {
+		t.Errorf("warnings %q", got)
+	}
+	wantPhases(t, until(t, w, "a", ended), "Starting Stopping MaxWaitTimeExceeded")
+}
+
+// nowhere is a market without anything.
+type nowhere struct{ *Market }
+
+func (nowhere) Offer(_ context.Context, t platform.InstanceType, _ platform.HourlyRate) (platform.Offer, error) {
+	return platform.Offer{}, platform.Errorf(platform.Invalid, string(t), "no %s here", t)
+}
+
+func (nowhere) Changed() <-chan struct{} { return nil }
 
 // What is known of a pool outlives the server.
 func TestAPoolsHistoryOutlivesTheServer(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -200,42 +201,39 @@ func (m *history) step() {
 	data, err := os.ReadFile(m.h.path(name))
 	there := err == nil
 	m.seed++
-	switch action := rapid.SampledFrom([]string{"write", "change", "append", "cut", "rename", "link", "remove", "look", "look", "look", "die", "attempt", "idle"}).Draw(m.T, "action"); action {
-	case "write":
-		m.h.write(name, noise(m.seed, rapid.IntRange(0, 6*chunk).Draw(m.T, "size")))
-	case "change":
-		if len(data) > 0 {
-			data[rapid.IntRange(0, len(data)-1).Draw(m.T, "at")]++
-			m.h.write(name, string(data))
-		}
-	case "append":
-		m.h.write(name, string(data)+noise(m.seed, rapid.IntRange(1, 3*chunk).Draw(m.T, "more")))
-	case "cut":
-		m.h.write(name, string(data[:len(data)/2]))
-	case "rename", "link":
-		to := rapid.SampledFrom(historyNames).Draw(m.T, "to")
-		if there && to != name {
-			m.h.remove(to)
-			if err := os.MkdirAll(filepath.Dir(m.h.path(to)), 0o755); err != nil {
-				m.T.Fatal(err)
+	actions := map[string]func(){
+		"write":  func() { m.h.write(name, noise(m.seed, rapid.IntRange(0, 6*chunk).Draw(m.T, "size"))) },
+		"append": func() { m.h.write(name, string(data)+noise(m.seed, rapid.IntRange(1, 3*chunk).Draw(m.T, "more"))) },
+		"cut":    func() { m.h.write(name, string(data[:len(data)/2])) },
+		"change": func() {
+			if len(data) > 0 {
+				data[rapid.IntRange(0, len(data)-1).Draw(m.T, "at")]++
+				m.h.write(name, string(data))
 			}
-			if action == "rename" {
-				m.h.rename(name, to)
-			} else if err := os.Link(m.h.path(name), m.h.path(to)); err != nil {
-				m.T.Fatal(err)
-			}
-		}
-	case "remove":
-		m.h.remove(rapid.SampledFrom([]string{name, "d", "d/e"}).Draw(m.T, "what"))
-	case "look":
-		m.look()
-	case "die":
-		m.store.dieAt, m.store.after = m.store.requests+rapid.IntRange(1, 30).Draw(m.T, "in"), rapid.Bool().Draw(m.T, "after")
-	case "attempt":
-		m.attempt()
-	case "idle":
-		m.clock.After(20 * 60e9)
-		m.h.Audit()
+		},
+		"rename": func() { m.another(name, there, os.Rename) },
+		"link":   func() { m.another(name, there, os.Link) },
+		"remove": func() { m.h.remove(rapid.SampledFrom([]string{name, "d", "d/e"}).Draw(m.T, "what")) },
+		"look":   m.look,
+		"die": func() {
+			m.store.dieAt, m.store.after = m.store.requests+rapid.IntRange(1, 30).Draw(m.T, "in"), rapid.Bool().Draw(m.T, "after")
+		},
+		"attempt": m.attempt,
+		"idle": func() {
+			m.clock.After(20 * time.Minute)
+			m.h.Audit()
+		},
+	}
+	names := append(slices.Sorted(maps.Keys(actions)), "look", "look", "write") // some happen more often
+	actions[rapid.SampledFrom(names).Draw(m.T, "action")]()
+}
+
+// another gives a file that is there another name.
+func (m *history) another(name string, there bool, how func(from, to string) error) {
+	to := rapid.SampledFrom(historyNames).Draw(m.T, "to")
+	if there && to != name {
+		m.h.remove(to)
+		must(m.T, os.MkdirAll(filepath.Dir(m.h.path(to)), 0o755), how(m.h.path(name), m.h.path(to)))
 	}
 }
 

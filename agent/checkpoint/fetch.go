@@ -26,7 +26,7 @@ const (
 	stagingFolder = ".stint-restore"
 	// segmentChunks is how many chunks one request of a large file fetches.
 	segmentChunks   = 4
-	fetchSmall      = 32 // files of one segment at once
+	fetchSmall      = 24 // files of one segment at once
 	fetchLarge      = 2  // files of several
 	fetchSegments   = 4  // segments of one file
 	copyBytes       = 256 << 10
@@ -126,12 +126,18 @@ func (r *restoration) getChunks(ctx context.Context, w *wanted, f *os.File) erro
 
 // getSegment fetches some chunks, and compares each with its hash on the way.
 func (r *restoration) getSegment(ctx context.Context, w *wanted, f *os.File, at, length int64) error {
-	in, err := r.Blobs().Open(ctx, w.info.URI, at, length)
+	asked := length
+	if length == w.Size {
+		asked = -1 // all of it, which is less work for the store
+	}
+	in, err := r.Blobs().Open(ctx, w.info.URI, at, asked)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	buffer := make([]byte, copyBytes)
+	whole := r.buffers.Get().(*[copyBytes]byte)
+	defer r.buffers.Put(whole)
+	buffer := whole[:]
 	for end := at + length; at < end; at += w.Chunk {
 		n := min(w.Chunk, end-at)
 		sum, err := r.getChunk(in, f, at, n, buffer)
@@ -315,28 +321,30 @@ func (r *restoration) begin() error {
 func (r *restoration) knowFlats(own *laneState, others map[string]bool) {
 	r.flats, r.made, r.strays = map[string]flatState{}, map[string]bool{}, map[string]string{}
 	for key, info := range r.catalog.objects {
-		if !flat(key) {
-			if own.made[key] {
-				r.made[key] = true
-			}
-			continue
-		}
-		prior, ours := r.prior[key]
-		switch {
-		case others[key] && !own.made[key]:
-			r.flats[key] = flatState{etag: info.ETag}
-		case own.made[key], own.intended[key]:
+		if own.made[key] || own.intended[key] && !others[key] {
 			r.made[key] = true
-			r.flats[key] = flatState{etag: info.ETag, mine: true}
-		default:
-			// Put there by hand. A file of that name may be written over it, but no generation relies on it; and should the file be
-			// removed from the folder, the object must not come back.
-			r.flats[key] = flatState{etag: info.ETag, mine: true, shared: true}
-			if w := r.files[key]; w != nil && w.lane == nil || ours && prior.Key != key {
-				r.strays[key] = info.ETag
-			}
+		}
+		if flat(key) {
+			r.flats[key] = flatState{etag: info.ETag, mine: !others[key] || own.made[key], shared: !r.made[key]}
+		}
+		if flat(key) && !others[key] && !r.made[key] && r.strayed(key) {
+			r.strays[key] = info.ETag
 		}
 	}
+	r.rememberGone()
+}
+
+// strayed tells that an object was put there by hand, and restored or written over by a file of the same name. No generation
+// relies on it; and should the file be removed from the folder, the object must not come back.
+func (r *restoration) strayed(key string) bool {
+	if w := r.files[key]; w != nil && w.lane == nil {
+		return true
+	}
+	prior := r.prior[key]
+	return prior.content != nil && prior.Key != key
+}
+
+func (r *restoration) rememberGone() {
 	if r.last == nil {
 		return
 	}

@@ -62,13 +62,8 @@ func (s *Syncer) generate(ctx context.Context) error {
 		}
 		s.busy()
 		late := !s.Clock.Now().Before(limit)
-		// 2. Ship what is whole.
-		if len(works) > 0 {
-			err = s.shipWorks(ctx, works)
-		} else if wait > 0 && !late {
-			err = s.pause(ctx, wait)
-		}
-		if err != nil {
+		// 2. Ship what is whole, or wait for what is not.
+		if err := s.advance(ctx, works, wait, late); err != nil {
 			return err
 		}
 		// 3. Look again. If all is as it was, and whole, it was so at one moment.
@@ -76,7 +71,7 @@ func (s *Syncer) generate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		works, wait, restless = s.plan(after)
+		works, wait, _ = s.plan(after)
 		if late || len(works) == 0 && wait == 0 && s.sameWhole(before, after) {
 			// 4. Write it down.
 			return s.commit(ctx, after)
@@ -84,6 +79,17 @@ func (s *Syncer) generate(ctx context.Context) error {
 		before = after
 	}
 	return err
+}
+
+func (s *Syncer) advance(ctx context.Context, works []*work, wait time.Duration, late bool) error {
+	switch {
+	case len(works) > 0:
+		return s.shipWorks(ctx, works)
+	case wait > 0 && !late:
+		return s.pause(ctx, wait)
+	default:
+		return nil
+	}
 }
 
 // sameWhole tells that nothing changed between two looks, but files that never come to rest.
@@ -119,23 +125,25 @@ func (s *Syncer) look() (*view, error) {
 			files[see.path] = old
 			continue
 		}
-		t := &tracked{sighting: *see, since: now, restless: now}
-		if old != nil && !old.restless.IsZero() {
-			t.restless = old.restless
+		if inodes == nil {
+			inodes = s.byInode()
 		}
-		if see.file() {
-			if inodes == nil {
-				inodes = s.byInode()
-			}
-			// A new name for what is known, by renaming or linking.
-			if known := inodes[see.inode]; known != nil && known.size == see.size && known.modified == see.modified {
-				t.content, t.restless = known.content, time.Time{}
-			}
-		}
-		files[see.path] = t
+		files[see.path] = track(see, old, inodes[see.inode], now)
 	}
 	s.files = files
 	return v, nil
+}
+
+// track begins to follow a path that was not there, or was another. known is a file of the same inode.
+func track(see *sighting, old, known *tracked, now time.Time) *tracked {
+	t := &tracked{sighting: *see, since: now, restless: now}
+	if old != nil && !old.restless.IsZero() {
+		t.restless = old.restless
+	}
+	if known != nil && see.file() && known.size == see.size && known.modified == see.modified {
+		t.content, t.restless = known.content, time.Time{} // a new name, by renaming or linking
+	}
+	return t
 }
 
 func (s *Syncer) byInode() map[Inode]*tracked {
@@ -162,14 +170,12 @@ func (s *Syncer) plan(v *view) (works []*work, wait time.Duration, restless int)
 			asked, open = true, s.openForWrite()
 		}
 		w := &work{sighting: t.sighting, old: s.prior[t.path].content}
-		quiet := s.quietFor(t, open)
-		since := now.Sub(t.since)
 		switch {
-		case s.isWhole(t, quiet, now):
-			works = append(works, w)
+		case s.isWhole(t, open, now):
+			works = ship(works, w)
 			continue
 		case s.ending == nil && now.Sub(t.restless) < s.Patience:
-			wait = max(wait, min(max(quiet-since, s.Settle/4), s.Settle))
+			wait = max(wait, min(max(s.Settle-now.Sub(t.since), s.Settle/4), s.Settle))
 		case s.growable(t, w, now):
 			w.grew = true
 			works = append(works, w)
@@ -179,19 +185,24 @@ func (s *Syncer) plan(v *view) (works []*work, wait time.Duration, restless int)
 	return works, wait, restless
 }
 
-// quietFor is for how long a file must have been as it is to count as whole. One that is still open for writing may be whole all
-// the same, such as a log or a database that is kept open.
-func (s *Syncer) quietFor(t *tracked, open map[Inode]bool) time.Duration {
-	if open[t.inode] {
-		return s.Patience
+// ship adds a file to be shipped: once, whatever the number of its names.
+func ship(works []*work, w *work) []*work {
+	i := slices.IndexFunc(works, func(o *work) bool { return o.links > 1 && o.inode == w.inode })
+	if i < 0 || w.links < 2 {
+		return append(works, w)
 	}
-	return s.Settle
+	works[i].also = append(works[i].also, w.path)
+	if works[i].old == nil {
+		works[i].old = w.old
+	}
+	return works
 }
 
-func (s *Syncer) isWhole(t *tracked, quiet time.Duration, now time.Time) bool {
+// isWhole tells whether a file can be shipped: nobody has it open for writing, and it has been quiet for a while.
+func (s *Syncer) isWhole(t *tracked, open map[Inode]bool, now time.Time) bool {
 	switch end := s.ending; {
 	case end == nil:
-		return now.Sub(t.since) >= quiet
+		return !open[t.inode] && now.Sub(t.since) >= s.Settle
 	case !end.killed:
 		return true
 	case end.torn != nil:
@@ -202,11 +213,21 @@ func (s *Syncer) isWhole(t *tracked, quiet time.Duration, now time.Time) bool {
 	}
 }
 
+// logAfter is for how many times Patience a file must have been open all the time to be taken for a log, of which a beginning is
+// better than nothing. A checkpoint that is written for longer than that is taken for one, too; the generation says so of both.
+const logAfter = 10
+
 // growable tells whether a restless file may be one that is only appended to, such as a log. Not too often: what was shipped
 // of it before is copied, but its end is shipped again.
 func (s *Syncer) growable(t *tracked, w *work, now time.Time) bool {
 	grown := s.grown[t.path]
-	return w.old != nil && t.size > w.old.Size && grown.inode == t.inode && (s.ending != nil && grown.at.Before(s.ending.at) || now.Sub(grown.at) >= s.Patience)
+	if s.ending == nil && now.Sub(grown.at) < s.Patience || s.ending != nil && !grown.at.Before(s.ending.at) {
+		return false
+	}
+	if w.old == nil {
+		return s.ending == nil && t.size > 0 && now.Sub(t.restless) >= logAfter*s.Patience
+	}
+	return t.size > w.old.Size && grown.inode == t.inode
 }
 
 // growth is a file that was whole, or shipped as far as it had grown.
@@ -250,6 +271,10 @@ func (s *Syncer) shipWorks(ctx context.Context, works []*work) error {
 			continue
 		}
 		t.content, t.restless = w.done, time.Time{}
+		for _, name := range w.also {
+			other := s.files[name]
+			other.content, other.restless = w.done, time.Time{}
+		}
 	}
 	return err
 }
@@ -295,26 +320,10 @@ func (s *Syncer) draft(v *view) *manifest {
 		if t.foreign {
 			continue
 		}
-		e := entry{Path: t.path, Mode: uint32(t.mode.Perm()), Modified: t.modified}
-		switch {
-		case t.mode.IsDir():
-			e.Kind, e.Modified = folderKind, 0 // it changes with what is in it
-		case !t.file():
-			e.Kind, e.Link, e.Modified = linkKind, t.link, 0
-		case t.content != nil:
-			e.content = s.best(t.path, t.content)
-		default:
-			prior, had := s.prior[t.path]
-			if !had || prior.content == nil {
-				m.Missing = append(m.Missing, strings.ToValidUTF8(t.path, "�"))
-				continue
-			}
-			e = prior
-			e.Behind = true
-		}
-		e.Flat = e.content != nil && s.flats[t.path].mine
-		if !utf8.ValidString(e.Path) {
-			e.Raw = []byte(e.Path)
+		e, whole := s.entryOf(t)
+		if !whole {
+			m.Missing = append(m.Missing, strings.ToValidUTF8(t.path, "�"))
+			continue
 		}
 		m.Files = append(m.Files, e)
 	}
@@ -329,6 +338,31 @@ func (s *Syncer) draft(v *view) *manifest {
 		slices.SortFunc(list, func(a, b byHand) int { return strings.Compare(a.Path, b.Path) })
 	}
 	return m
+}
+
+// entryOf is what a manifest says of a path; false when no whole version of it is known.
+func (s *Syncer) entryOf(t *tracked) (e entry, whole bool) {
+	e = entry{Path: t.path, Mode: uint32(t.mode.Perm()), Modified: t.modified}
+	switch {
+	case t.mode.IsDir():
+		e.Kind, e.Modified = folderKind, 0 // it changes with what is in it
+	case !t.file():
+		e.Kind, e.Link, e.Modified = linkKind, t.link, 0
+	case t.content != nil:
+		e.content = s.best(t.path, t.content)
+	default:
+		e = s.prior[t.path]
+		if e.content == nil {
+			return e, false
+		}
+		e.Behind = true
+	}
+	f := s.flats[t.path]
+	e.Flat = e.content != nil && f.mine && !f.shared && f.etag != ""
+	if !utf8.ValidString(e.Path) {
+		e.Raw = []byte(e.Path)
+	}
+	return e, true
 }
 
 // best is where a file's content lies best: in its flat object, once that was brought up to date.
@@ -359,14 +393,7 @@ func (s *Syncer) put(ctx context.Context, m *manifest) error {
 		s.stale = append(s.stale, at)
 		return err
 	}
-	s.prior = make(map[string]entry, len(m.Files))
-	for _, e := range m.Files {
-		s.prior[e.Path] = e
-		if t := s.files[e.Path]; e.content != nil && !e.Behind {
-			t.content = e.content
-		}
-	}
-	s.last = m
+	s.adopt(m)
 	s.kept = append(s.kept, kept(at, m))
 	for len(s.kept) > keptGenerations {
 		s.stale = append(s.stale, s.kept[0].stamp)
@@ -387,6 +414,18 @@ func (s *Syncer) put(ctx context.Context, m *manifest) error {
 		s.Committed(s.newest)
 	}
 	return nil
+}
+
+// adopt makes a manifest that is in the store the last one.
+func (s *Syncer) adopt(m *manifest) {
+	s.last = m
+	s.prior = make(map[string]entry, len(m.Files))
+	for _, e := range m.Files {
+		s.prior[e.Path] = e
+		if t := s.files[e.Path]; e.content != nil && !e.Behind && t != nil {
+			t.content = e.content
+		}
+	}
 }
 
 // keptGenerations is how many can be restored at any moment.

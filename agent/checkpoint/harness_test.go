@@ -150,6 +150,15 @@ func (h *host) final(killed bool) checkpoint.Generation {
 	return g
 }
 
+func must(t tester, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
 
 // write writes a file as a training does, in place.

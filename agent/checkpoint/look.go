@@ -20,6 +20,7 @@ type sighting struct {
 	changed  int64 // of the inode: content, name, owner or mode
 	mode     fs.FileMode
 	link     string
+	links    uint64 // names that the inode has
 }
 
 func (s *sighting) file() bool { return s.mode.IsRegular() }
@@ -135,7 +136,7 @@ func seen(path string, st *unix.Stat_t) sighting {
 	}
 	return sighting{
 		path: path, inode: Inode{Dev: uint64(st.Dev), Ino: st.Ino}, size: st.Size, mode: mode, //nolint:unconvert // Dev is narrower on other architectures
-		modified: st.Mtim.Nano(), changed: st.Ctim.Nano(),
+		modified: st.Mtim.Nano(), changed: st.Ctim.Nano(), links: uint64(st.Nlink), //nolint:unconvert // as above
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stint-ml/stint/platform"
@@ -65,18 +66,22 @@ func (s *Syncer) readLane(ctx context.Context, l *lane) *laneState {
 			return r
 		}
 	}
+	r.err = s.readIntents(ctx, l, r)
+	return r
+}
+
+func (s *Syncer) readIntents(ctx context.Context, l *lane, r *laneState) error {
 	for _, at := range l.intents {
 		var paths []string
 		err := s.read(ctx, at.key, &paths)
 		if kind := platform.KindOf(err); err != nil && kind != platform.Invalid && kind != platform.NotFound {
-			r.err = err
-			return r
+			return err
 		}
 		for _, p := range paths {
 			r.named[p], r.intended[p] = true, true
 		}
 	}
-	return r
+	return nil
 }
 
 // restoration is one call of Restore.
@@ -89,6 +94,7 @@ type restoration struct {
 	root    *os.Root
 	staged  map[string]bool // what was fetched and verified
 	folders map[string]bool // that were made
+	buffers sync.Pool       // *[copyBytes]byte
 }
 
 // wanted is something that is to be in the folder.
@@ -113,7 +119,7 @@ func (s *Syncer) Restore(ctx context.Context) (Restored, error) {
 	if err != nil {
 		return Restored{}, err
 	}
-	r := &restoration{Syncer: s, catalog: c, staged: map[string]bool{}, folders: map[string]bool{}}
+	r := &restoration{Syncer: s, catalog: c, staged: map[string]bool{}, folders: map[string]bool{}, buffers: sync.Pool{New: func() any { return new([copyBytes]byte) }}}
 	if err := r.readLanes(ctx); err != nil {
 		return Restored{}, err
 	}
@@ -233,29 +239,34 @@ func (r *restoration) union() {
 		for _, g := range m.Gone {
 			removed[g] = true
 		}
-		for _, e := range m.Files {
-			had := r.files[e.Path]
-			if had != nil && (had.lane.host == r.Host || had.Modified >= e.Modified) {
-				continue
-			}
-			w := &wanted{entry: e, lane: l}
-			if e.content != nil {
-				w.info = platform.BlobInfo{URI: r.uri(e.Key), Size: e.Size, ETag: e.ETag}
-			}
-			r.files[e.Path] = w
-		}
+		r.add(l, m)
 	}
 	for key, info := range r.catalog.objects {
-		if !flat(key) || r.named(key) || removed[byHand{key, info.ETag}] {
-			continue
-		}
-		if blind && !known[byHand{key, info.ETag}] {
+		what := byHand{key, info.ETag}
+		switch {
+		case !flat(key), r.named(key), removed[what]:
+		case blind && !known[what]:
 			r.note(fmt.Sprintf("%s is not restored: it may be a file of a generation of which the manifest cannot be read", info.URI))
-			continue
+		default:
+			r.byHand(key, info)
 		}
-		r.byHand(key, info)
 	}
 	r.resolve()
+}
+
+// add takes what a host has, where no other has something better.
+func (r *restoration) add(l *laneState, m *loaded) {
+	for _, e := range m.Files {
+		had := r.files[e.Path]
+		if had != nil && (had.lane.host == r.Host || had.Modified >= e.Modified) {
+			continue
+		}
+		w := &wanted{entry: e, lane: l}
+		if e.content != nil {
+			w.info = platform.BlobInfo{URI: r.uri(e.Key), Size: e.Size, ETag: e.ETag}
+		}
+		r.files[e.Path] = w
+	}
 }
 
 // named tells whether a host has anything to do with a key: then it is, or was, or was to be a file of that host.

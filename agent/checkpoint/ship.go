@@ -42,6 +42,7 @@ type work struct {
 	sighting
 	old  *content // what was shipped of this path before; unchanged stretches are copied from there
 	grew bool     // ship the first size bytes of a file that goes on growing, if they begin with old
+	also []string // other names of the same file
 	done *content
 }
 
@@ -111,17 +112,25 @@ func (s *Syncer) ship(ctx context.Context, w *work) error {
 		case errors.Is(err, errReading):
 			s.note(fmt.Sprintf("the checkpoint file %s cannot be read: %v", w.path, err))
 			return nil
-		case ctx.Err() != nil, platform.Is(err, platform.Unavailable), platform.Is(err, platform.Denied):
-			return err
-		case w.old != nil && !w.grew && !platform.Is(err, platform.AlreadyExists):
-			w.old = nil // what it was to be composed of is gone, or too much of a patchwork: ship it all
-		case to.flat:
-			if err := s.flatTaken(ctx, w.path, err); err != nil {
-				return err
-			}
-		default:
+		}
+		if err := s.otherWay(ctx, w, to, err); err != nil {
 			return err
 		}
+	}
+}
+
+// otherWay finds another way for a file that the store did not take; an error: there is none.
+func (s *Syncer) otherWay(ctx context.Context, w *work, to destination, err error) error {
+	switch {
+	case ctx.Err() != nil, platform.Is(err, platform.Unavailable), platform.Is(err, platform.Denied):
+		return err
+	case w.old != nil && !w.grew && !platform.Is(err, platform.AlreadyExists):
+		w.old = nil // what it was to be composed of is gone, or too much of a patchwork: ship it all
+		return nil
+	case to.flat:
+		return s.flatTaken(ctx, w.path, err)
+	default:
+		return err
 	}
 }
 
@@ -279,7 +288,7 @@ func (sh *shipment) known(i int, d digest, length int) bool {
 // begins tells whether a chunk goes on as the old version did.
 func (sh *shipment) begins(i int, chunk []byte, d digest) bool {
 	old := sh.work.old
-	if i >= len(old.Chunks) {
+	if old == nil || i >= len(old.Chunks) {
 		return true
 	}
 	if left := old.Size - int64(i)*sh.chunk; left < int64(len(chunk)) {

@@ -82,15 +82,7 @@ func (e entry) ownsFlat() bool { return e.content != nil && (e.Flat || e.Key == 
 // needed tells whether an object of this host is to stay: a kept generation names it, or it is the flat object of a file of the
 // newest generation, to be brought up to date.
 func (s *Syncer) needed(key string) bool {
-	for _, k := range s.kept {
-		if k.names[key] {
-			return true
-		}
-	}
-	if _, there := s.prior[key]; there && flat(key) {
-		return true
-	}
-	return false
+	return s.isNamed(key) || flat(key) && s.prior[key].content != nil
 }
 
 func (s *Syncer) deleteAll(ctx context.Context, keys []string) error {
@@ -119,6 +111,25 @@ func (s *Syncer) audit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.findLost(c)
+	own := c.lanes[s.Host]
+	if own == nil {
+		return nil
+	}
+	s.sweepObjects(own)
+	for _, m := range own.manifests {
+		if m.term < s.term && !s.isKept(m) {
+			s.stale = append(s.stale, m)
+		}
+	}
+	return s.sweepIntents(ctx, c, own)
+}
+
+// findLost has shipped again what the last generation has lost.
+func (s *Syncer) findLost(c *catalog) {
+	if s.last == nil {
+		return
+	}
 	lost := 0
 	for i, e := range s.last.Files {
 		if e.content == nil || c.holds(e.content) {
@@ -143,17 +154,6 @@ func (s *Syncer) audit(ctx context.Context) error {
 		s.note(fmt.Sprintf("%s below %s were removed or replaced by somebody else; what the folder holds is saved again", plural(lost, "checkpoint object", "checkpoint objects"), s.Prefix))
 		s.pool = nil
 	}
-	own := c.lanes[s.Host]
-	if own == nil {
-		return nil
-	}
-	s.sweepObjects(own)
-	for _, m := range own.manifests {
-		if m.term < s.term && !s.isKept(m) {
-			s.stale = append(s.stale, m)
-		}
-	}
-	return s.sweepIntents(ctx, c, own)
 }
 
 // holds tells whether the object of a content is there.
@@ -184,32 +184,32 @@ func (s *Syncer) isKept(m stamp) bool {
 // sweepIntents takes over flat objects that an earlier attempt made for a generation that never came about. Another host may have
 // made the object of the same path: then it is left alone.
 func (s *Syncer) sweepIntents(ctx context.Context, c *catalog, own *lane) error {
-	var others map[string]bool
-	for _, in := range own.intents {
-		if in.term >= s.term {
-			continue
-		}
+	left := slices.DeleteFunc(slices.Clone(own.intents), func(in stamp) bool {
+		return in.term >= s.term || slices.ContainsFunc(s.intents, func(had intent) bool { return had.stamp == in })
+	})
+	if len(left) == 0 {
+		return nil
+	}
+	others, err := s.namedByOthers(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, in := range left {
 		var paths []string
 		if err := s.read(ctx, in.key, &paths); err != nil && platform.KindOf(err) != platform.Invalid {
 			return err
 		}
-		if others == nil {
-			var err error
-			if others, err = s.namedByOthers(ctx, c); err != nil {
-				return err
-			}
-		}
 		for _, p := range paths {
-			if info, there := c.objects[p]; there && !others[p] && syncable(p) {
-				s.made[p] = true
-				if f := s.flats[p]; !f.mine {
-					s.flats[p] = flatState{etag: info.ETag, mine: true}
-				}
+			info, there := c.objects[p]
+			if !there || others[p] || !syncable(p) {
+				continue
+			}
+			s.made[p] = true
+			if f := s.flats[p]; !f.mine {
+				s.flats[p] = flatState{etag: info.ETag, mine: true}
 			}
 		}
-		if !slices.ContainsFunc(s.intents, func(had intent) bool { return had.stamp == in }) {
-			s.intents = append(s.intents, intent{in, paths})
-		}
+		s.intents = append(s.intents, intent{in, paths})
 	}
 	return nil
 }
@@ -333,70 +333,88 @@ func (s *Syncer) publishAll(ctx context.Context) error {
 	if err := s.tidy(ctx); err != nil {
 		return err
 	}
-	if len(s.kept) == keptGenerations {
-		before := &s.kept[0]
-		moved := map[string]*content{}
-		for i := range s.last.Files {
-			if e := &s.last.Files[i]; s.outdated(e) && before.names[e.Path] && !s.kept[1].names[e.Path] {
-				moved[e.Path] = nil
-			}
-		}
-		if err := s.relocate(ctx, before, moved); err != nil {
-			return err
-		}
+	if err := s.unblock(ctx); err != nil {
+		return err
 	}
 	return s.publish(ctx, true)
 }
 
+// unblock copies what kept generations need of outdated flat objects out of the way. After renaming, the last one may be among them.
+func (s *Syncer) unblock(ctx context.Context) error {
+	blocked := map[string]*content{}
+	for i := range s.last.Files {
+		if e := &s.last.Files[i]; s.outdated(e) && s.isNamed(e.Path) {
+			blocked[e.Path] = nil
+		}
+	}
+	for i := range s.kept {
+		if err := s.relocate(ctx, &s.kept[i], blocked); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // relocate copies what a generation has in some flat objects to objects of our own.
 func (s *Syncer) relocate(ctx context.Context, k *keptGeneration, moved map[string]*content) error {
-	if len(moved) == 0 {
-		return nil
-	}
-	m := *k.manifest
+	m, affected := *k.manifest, false
 	m.Files = slices.Clone(m.Files)
 	for i := range m.Files {
 		e := &m.Files[i]
 		if e.content == nil {
 			continue
 		}
-		to, affected := moved[e.Key]
-		if !affected {
+		to, out := moved[e.Key]
+		if !out {
 			continue
 		}
 		if to == nil {
-			s.serial++
-			c := *e.content
-			c.Key = s.stamped(objectsFolder, s.serial).key
-			s.made[c.Key] = true
-			from := platform.BlobInfo{URI: s.uri(e.Key), Size: e.Size, ETag: e.ETag}
-			info, err := s.Blobs().Compose(ctx, s.uri(c.Key), copyOf(from), platform.Composing{New: true})
-			if err != nil {
+			var err error
+			if to, err = s.copyAside(ctx, e.content); err != nil {
 				return err
 			}
-			c.ETag, to = info.ETag, &c
 			moved[e.Key] = to
 		}
-		e.content = to
+		e.content, affected = to, true
+	}
+	if !affected {
+		return nil
 	}
 	at := k.revised()
 	if _, err := s.write(ctx, at.key, &m); err != nil {
 		s.stale = append(s.stale, at)
 		return err
 	}
+	if k.manifest == s.last {
+		s.adopt(&m)
+	}
 	old := []stamp{k.stamp}
 	*k = kept(at, &m)
 	return s.deleteStamps(ctx, &old) // before what it names is replaced
+}
+
+// copyAside copies a flat object to one of our own.
+func (s *Syncer) copyAside(ctx context.Context, from *content) (*content, error) {
+	s.serial++
+	c := *from
+	c.Key = s.stamped(objectsFolder, s.serial).key
+	s.made[c.Key] = true
+	info, err := s.Blobs().Compose(ctx, s.uri(c.Key), copyOf(platform.BlobInfo{URI: s.uri(from.Key), Size: from.Size, ETag: from.ETag}), platform.Composing{New: true})
+	c.ETag = info.ETag
+	return &c, err
 }
 
 // Finish leaves the store as a user expects it after a job: the files under their names, and one generation that names them. It
 // is called after Final by the last attempt of a job; one that is interrupted leaves two generations to its successor.
 func (s *Syncer) Finish(ctx context.Context) error {
 	if s.last == nil {
-		return nil
+		return s.tidy(ctx) // an attempt before may have left something
 	}
 	// 1. The last generation is whole by the store's own word, so the one before may go.
 	if err := s.keepLast(ctx); err != nil {
+		return err
+	}
+	if err := s.unblock(ctx); err != nil {
 		return err
 	}
 	if err := s.publish(ctx, true); err != nil {
@@ -422,10 +440,7 @@ func (s *Syncer) Finish(ctx context.Context) error {
 		s.stale = append(s.stale, at)
 		return err
 	}
-	s.last = &m
-	for _, e := range m.Files {
-		s.prior[e.Path] = e
-	}
+	s.adopt(&m)
 	s.kept = append(s.kept, kept(at, &m))
 	return s.keepLast(ctx)
 }

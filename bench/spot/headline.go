@@ -55,12 +55,13 @@ func entries(r *record) []entry {
 
 // board sums costs by environment and by (deadline, changeover).
 type board struct {
-	total, byPlace, byJob []float64
-	runs, late            int
+	total          float64
+	byPlace, byJob []float64
+	runs, late     int
 }
 
 func (b *board) add(place, job int, cost float64, late bool) {
-	b.total[0] += cost
+	b.total += cost
 	b.byPlace[place] += cost
 	b.byJob[job] += cost
 	b.runs++
@@ -70,8 +71,6 @@ func (b *board) add(place, job int, cost float64, late bool) {
 }
 
 func headline(r *record, report *rig.Report) error {
-	picked := chosen()
-	jobs := len(deadlines) * len(changeovers)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	header := "\tscore\tlate\t"
 	for _, e := range scored {
@@ -84,29 +83,11 @@ func headline(r *record, report *rig.Report) error {
 	}
 	fmt.Fprintln(table, header)
 	for _, e := range entries(r) {
-		progress := rig.NewProgress("%s: %d runs", e.name, len(scored)*len(picked)*jobs)
-		b := board{total: make([]float64, 1), byPlace: make([]float64, len(scored)), byJob: make([]float64, jobs)}
-		for place, environment := range scored {
-			for i := range jobs {
-				j := job(deadlines[i/len(changeovers)], changeovers[i%len(changeovers)])
-				for _, w := range picked {
-					cost, late, err := e.player.play(environment, r.windows[environment][w], j)
-					if err != nil {
-						return err
-					}
-					b.add(place, i, cost, late)
-					progress.At(b.runs, len(scored)*len(picked)*jobs)
-				}
-			}
+		b, err := playBoard(e, r)
+		if err != nil {
+			return err
 		}
-		got := score(b.total[0] / float64(b.runs))
-		line := fmt.Sprintf("%s\t%.2f\t%d\t", e.name, got, b.late)
-		for _, cost := range b.byPlace {
-			line += fmt.Sprintf("%.1f\t", score(cost*float64(len(scored))/float64(b.runs)))
-		}
-		for _, cost := range b.byJob {
-			line += fmt.Sprintf("%.1f\t", score(cost*float64(jobs)/float64(b.runs)))
-		}
+		got, line := score(b.total/float64(b.runs)), b.line(e.name)
 		fmt.Fprintln(table, line)
 		report.Details[e.name] = line
 		report.Row("score, "+e.name, e.target, fmt.Sprintf("%.2f, %d of %d late", got, b.late, b.runs), "", e.held(got, b.late))
@@ -116,6 +97,39 @@ func headline(r *record, report *rig.Report) error {
 	}
 	fmt.Println()
 	return table.Flush()
+}
+
+// playBoard plays all of the leaderboard's runs.
+func playBoard(e entry, r *record) (*board, error) {
+	picked, jobs := chosen(), len(deadlines)*len(changeovers)
+	runs := len(scored) * len(picked) * jobs
+	progress := rig.NewProgress("%s: %d runs", e.name, runs)
+	b := &board{byPlace: make([]float64, len(scored)), byJob: make([]float64, jobs)}
+	for place, environment := range scored {
+		for i := range jobs {
+			j := job(deadlines[i/len(changeovers)], changeovers[i%len(changeovers)])
+			for _, w := range picked {
+				cost, late, err := e.player.play(environment, r.windows[environment][w], j)
+				if err != nil {
+					return nil, err
+				}
+				b.add(place, i, cost, late)
+				progress.At(b.runs, runs)
+			}
+		}
+	}
+	return b, nil
+}
+
+// line of the table.
+func (b *board) line(name string) string {
+	line := fmt.Sprintf("%s\t%.2f\t%d\t", name, score(b.total/float64(b.runs)), b.late)
+	for _, part := range [][]float64{b.byPlace, b.byJob} {
+		for _, cost := range part {
+			line += fmt.Sprintf("%.1f\t", score(cost*float64(len(part))/float64(b.runs)))
+		}
+	}
+	return line
 }
 
 // wide plays all windows with 60 hours and 0.2 hours of changeover.

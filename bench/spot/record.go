@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -33,24 +34,9 @@ func readRecord(path string) (*record, error) {
 	r := &record{windows: map[string][][]bool{}}
 	lines := bufio.NewScanner(plain)
 	for n := 1; lines.Scan(); n++ {
-		fields := strings.Fields(lines.Text())
-		if len(fields) != 4 || strings.Trim(fields[3], "01") != "" {
-			return nil, fmt.Errorf("%s, line %d: want \"environment window gap_seconds bits\"", path, n)
+		if err := r.add(lines.Text()); err != nil {
+			return nil, fmt.Errorf("%s, line %d: %w", path, n, err)
 		}
-		if fields[2] != strconv.Itoa(int(tick.Seconds())) {
-			return nil, fmt.Errorf("%s, line %d: a gap of %s s, want %v", path, n, fields[2], tick)
-		}
-		offered := make([]bool, len(fields[3]))
-		for i := range offered {
-			offered[i] = fields[3][i] == '1'
-		}
-		if r.windows[fields[0]] == nil {
-			r.environments = append(r.environments, fields[0])
-		}
-		if fields[1] != strconv.Itoa(len(r.windows[fields[0]])) {
-			return nil, fmt.Errorf("%s, line %d: window %s out of order", path, n, fields[1])
-		}
-		r.windows[fields[0]] = append(r.windows[fields[0]], offered)
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -61,6 +47,29 @@ func readRecord(path string) (*record, error) {
 		}
 	}
 	return r, nil
+}
+
+func (r *record) add(line string) error {
+	fields := strings.Fields(line)
+	if len(fields) != 4 || strings.Trim(fields[3], "01") != "" {
+		return errors.New("want \"environment window gap_seconds bits\"")
+	}
+	environment := fields[0]
+	if fields[2] != strconv.Itoa(int(tick.Seconds())) {
+		return fmt.Errorf("a gap of %s s, want %v", fields[2], tick)
+	}
+	if fields[1] != strconv.Itoa(len(r.windows[environment])) {
+		return fmt.Errorf("window %s of %s is out of order", fields[1], environment)
+	}
+	if r.windows[environment] == nil {
+		r.environments = append(r.environments, environment)
+	}
+	offered := make([]bool, len(fields[3]))
+	for i := range offered {
+		offered[i] = fields[3][i] == '1'
+	}
+	r.windows[environment] = append(r.windows[environment], offered)
+	return nil
 }
 
 // chosen are the leaderboard's 30 windows of an environment: 30 even steps through their file names sorted as text.

@@ -16,7 +16,6 @@ import (
 	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/drivers/runtimes"
 	"github.com/stint-ml/stint/platform"
-	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
@@ -160,9 +159,7 @@ func (a *app) submit(ctx context.Context, c *client.Client, blobs *s3.Blobs, t *
 	}
 	t.request.RoleArn = new(string(executionRole(c.Site)))
 	t.request.OutputDataConfig = &sagemaker.OutputDataConfig{S3OutputPath: new(string(root) + "/")}
-	if shapes.Value(t.request.EnableManagedSpotTraining) && t.request.CheckpointConfig == nil {
-		t.request.CheckpointConfig = &sagemaker.CheckpointConfig{S3Uri: new(string(root.Join(t.name, "checkpoints")) + "/")}
-	}
+	ownCheckpoints(t.request, root.Join(t.name))
 	if err := c.CreateTrainingJob(ctx, t.request); err != nil {
 		return err
 	}

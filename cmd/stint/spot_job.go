@@ -120,8 +120,13 @@ func (a *app) spotNow(job *describedJob) string {
 	case open != nil:
 		return "runs on demand; goes back to spot, after a checkpoint, when that is cheaper and safe"
 	}
+	return waitsFor(job.offer, fallback)
+}
+
+// waitsFor tells what a job waits for that has no capacity.
+func waitsFor(o *stint.SpotOffer, fallback bool) string {
 	wish := "waits for spot capacity"
-	switch o := job.offer; {
+	switch {
 	case o != nil && o.Available && fallback:
 		wish = "waits for room on spot, or for a better moment" // which is the policy's matter
 	case o != nil && o.Available:

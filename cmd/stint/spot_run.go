@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
@@ -86,7 +87,7 @@ func (f *runSpotFlags) checkDeadline(maxRunGiven bool) error {
 	return nil
 }
 
-// apply puts the wishes into a request; where checkpoints go by default, submit knows.
+// apply puts the wishes into a request.
 func (f *runSpotFlags) apply(request *sagemaker.CreateTrainingJobRequest) {
 	if f.checkpoint != "" {
 		request.CheckpointConfig = &sagemaker.CheckpointConfig{S3Uri: new(strings.TrimRight(f.checkpoint, "/") + "/")}
@@ -100,6 +101,14 @@ func (f *runSpotFlags) apply(request *sagemaker.CreateTrainingJobRequest) {
 		if tag[1] != "" {
 			request.Tags = append(request.Tags, sagemaker.Tag{Key: &tag[0], Value: &tag[1]})
 		}
+	}
+}
+
+// ownCheckpoints gives a spot job that names no place for its checkpoints one of its own: without any an interruption would
+// begin the work again.
+func ownCheckpoints(request *sagemaker.CreateTrainingJobRequest, job platform.URI) {
+	if shapes.Value(request.EnableManagedSpotTraining) && request.CheckpointConfig == nil {
+		request.CheckpointConfig = &sagemaker.CheckpointConfig{S3Uri: new(string(job.Join("checkpoints")) + "/")}
 	}
 }
 

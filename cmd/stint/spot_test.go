@@ -17,6 +17,7 @@ import (
 	"github.com/stint-ml/stint/api/apitest"
 	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
 // spotRequest is what `stint run --spot` would send.
@@ -146,6 +147,24 @@ func TestSpotRun(t *testing.T) {
 	}
 }
 
+func TestASpotRunKeepsCheckpoints(t *testing.T) {
+	t.Parallel()
+	for want, request := range map[string]*sagemaker.CreateTrainingJobRequest{
+		"s3://b/job/checkpoints/": {EnableManagedSpotTraining: new(true)},
+		"s3://b/own/":             {EnableManagedSpotTraining: new(true), CheckpointConfig: &sagemaker.CheckpointConfig{S3Uri: new("s3://b/own/")}},
+		"":                        {},
+	} {
+		ownCheckpoints(request, "s3://b/job")
+		got := ""
+		if c := request.CheckpointConfig; c != nil {
+			got = *c.S3Uri
+		}
+		if got != want {
+			t.Errorf("checkpoints go to %q, want %q", got, want)
+		}
+	}
+}
+
 // small is a market and a job that take no time to play.
 func small(t *testing.T) []string {
 	t.Helper()
@@ -157,7 +176,7 @@ func small(t *testing.T) []string {
 func plotted(t *testing.T, name string) []byte {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
-	if code, _, stderr := newBundle(t).run(append(small(t), "--policy", "stint,on-demand", "--plot", file)...); code != 0 {
+	if code, _, stderr := newBundle(t).run(append(small(t), "--policy", "spot-only,on-demand", "--plot", file)...); code != 0 {
 		t.Fatal(stderr)
 	}
 	drawn, err := os.ReadFile(file)
@@ -177,7 +196,7 @@ func TestSpotSimDrawsVectors(t *testing.T) {
 			t.Fatalf("not well formed: %v", err)
 		}
 	}
-	for _, want := range []string{">optimum<", ">stint<", ">on-demand<", ">deadline 3 h<", inkSpot, inkOnDemand, inkOffered, "<title>spot from 0.02 h"} {
+	for _, want := range []string{">optimum<", ">spot-only<", ">on-demand<", ">deadline 3 h<", inkSpot, inkOnDemand, inkOffered, "<title>spot from 0.02 h"} {
 		if !strings.Contains(string(drawn), want) {
 			t.Errorf("no %s in the drawing", want)
 		}
@@ -238,6 +257,9 @@ func TestSpotSimInColour(t *testing.T) {
 	b := newBundle(t)
 	b.onOut = true
 	_, out, _ := b.run(append(small(t), "--policy", "on-demand")...)
+	if !strings.Contains(out, "The trace ends after 1 h; what held then is taken to go on.") {
+		t.Errorf("nothing is said of the trace's end: %s", out)
+	}
 	for _, m := range marks {
 		if !strings.Contains(out, "\x1b["+m.code+"m"+m.block) {
 			t.Errorf("no %q in %s", m.block, out)

@@ -19,6 +19,9 @@ func (a *app) printSimulated(s simulated) {
 	a.print("%s of work before a deadline of %s, %s from each launch to progress, on %s", p.bold(inHours(s.Work)), p.bold(inHours(s.Deadline)),
 		inHours(s.Changeover), s.InstanceType)
 	a.print("%s", p.dim(fmt.Sprintf("trace %s; an hour costs %s on demand, %s", s.Trace.Name, platform.Money(s.OnDemand), s.spotPrices())))
+	if end := s.Trace.Length; end > 0 && end < s.Deadline {
+		a.print("%s", p.yellow(fmt.Sprintf("The trace ends after %s; what held then is taken to go on.", inHours(end))))
+	}
 	a.print("")
 	t := table{head: []string{"POLICY", ">SPOT", ">ON DEMAND", ">WAITING", ">CHANGEOVER", ">INTERRUPTED", ">COST", ">OF ON DEMAND", ">OVER OPTIMUM", ">ENDED", ""}}
 	for _, r := range s.runs {

@@ -71,8 +71,8 @@ func (c *Controller) open(
 func (c *Controller) attempt(ctx context.Context, job *platform.TrainingJob, purchase platform.Purchase) (*platform.Attempt, error) {
 	st, now := &job.Status, c.Clock.Now()
 	number := len(st.Attempts) + 1
-	if number > 1 { // checkpoints know their order by it
-		if earliest := st.Attempts[number-2].Launched.Add(time.Millisecond); now.Before(earliest) {
+	if number > 1 { // checkpoints know their order by it, and logs are named by its second
+		if earliest := st.Attempts[number-2].Launched.Add(time.Second); now.Before(earliest) {
 			now = earliest
 		}
 	}

@@ -21,8 +21,8 @@ type pool struct {
 	history  *spot.History  // also read by the policies of the pool's jobs
 	revision int64          // of its record
 	saved    time.Time
-	was      bool // what was last noted in the history
-	refused  bool // the market does not know the type
+	was      bool  // what was last noted in the history
+	refused  error // why the market has nothing to do with the type
 }
 
 // pool asks what the market offers to a job, and notes in the pool's history whether capacity is to be had: what the market
@@ -53,10 +53,7 @@ func (c *Controller) ask(ctx context.Context, p *pool, t platform.InstanceType, 
 	if !platform.Is(err, platform.Invalid) {
 		return offer, err
 	}
-	if !p.refused {
-		p.refused = true
-		c.Log.Warn("the spot market does not know an instance type; its jobs wait until they may", "type", t, "error", err)
-	}
+	p.refused = err
 	return platform.Offer{}, nil
 }
 

@@ -166,8 +166,7 @@ func (c *Controller) schedule(ctx context.Context) error {
 	// 3. Launch.
 	for _, name := range plan.Start {
 		if err := c.launch(ctx, name, purchases[name], machine); err != nil {
-			c.view.doubt(name, machine)
-			c.loop.Enqueue(name)
+			c.loop.Enqueue(name) // it may be launched all the same: its room must be known before anyone else gets it
 			return fmt.Errorf("launch %s: %w", name, err)
 		}
 	}

@@ -3,6 +3,7 @@ package training
 import (
 	"context"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/stint-ml/stint/decide/bill"
@@ -27,6 +28,11 @@ const (
 	sameRatio     = 1.1
 	ticksOfAPrice = 10
 	startStep     = 15 * time.Second
+	// finishing is kept free before a deadline for what comes after the user's code: the upload. It is at most a twentieth of
+	// the time there is.
+	finishing = 30 * time.Second
+	// mostRatio stands for the price ratio of spot capacity that costs nothing.
+	mostRatio = 100
 )
 
 // brain is a job's policy, and what it was made for.
@@ -55,6 +61,11 @@ func (c *Controller) waitForSpot(ctx context.Context, job *platform.TrainingJob)
 	if err != nil {
 		return 0, err
 	}
+	if pool.refused != nil {
+		if err := c.warn(ctx, job, "the spot market has no capacity of this type: "+pool.refused.Error()); err != nil {
+			return 0, err
+		}
+	}
 	// 3. A job that would rather wait keeps its place in line for spot capacity, as long as there is any.
 	switch {
 	case choice == spot.OnDemand:
@@ -65,6 +76,21 @@ func (c *Controller) waitForSpot(ctx context.Context, job *platform.TrainingJob)
 		c.view.idle(job)
 	}
 	return again, nil
+}
+
+// warn tells the user something about a job, once.
+func (c *Controller) warn(ctx context.Context, job *platform.TrainingJob, what string) error {
+	if slices.Contains(job.Status.Warnings, what) {
+		return nil
+	}
+	_, err := c.change(ctx, *job.Spec.TrainingJobName, func(job *platform.TrainingJob) (platform.Tx, bool, error) {
+		if job.Status.State.Ended() || slices.Contains(job.Status.Warnings, what) || len(job.Status.Warnings) >= maxWarnings {
+			return platform.Tx{}, false, nil
+		}
+		job.Status.Warnings = append(job.Status.Warnings, what)
+		return platform.Tx{}, true, nil
+	})
+	return err
 }
 
 // watchSpot looks at the market on behalf of an attempt that runs: what it costs now, whether its capacity is withdrawn, and
@@ -87,7 +113,8 @@ func (c *Controller) watchSpot(ctx context.Context, job *platform.TrainingJob) (
 			return 0, err
 		}
 	}
-	choice, again, err := c.choose(job, pool, pool.offer.Available)
+	// Work on demand would only leave its room to those who stand in line for spot capacity already.
+	choice, again, err := c.choose(job, pool, pool.offer.Available && (onSpot || !c.view.spotHeldUp()))
 	if err != nil {
 		return 0, err
 	}
@@ -167,14 +194,13 @@ func (c *Controller) brainOf(job *platform.TrainingJob, pool *pool) (*brain, err
 	if d := job.Status.Deadline; !d.IsZero() && d.Before(deadline) {
 		deadline = d
 	}
-	j := spot.Job{Work: job.MaxRuntime().Duration(), Deadline: max(deadline.Sub(job.Status.Created), time.Second), PriceRatio: 1}
+	j := spot.Job{Work: job.MaxRuntime().Duration(), Deadline: max(deadline.Sub(job.Status.Created), time.Second)}
+	j.Deadline -= min(finishing, j.Deadline/20)
 	j.Tick = min(max(j.Deadline/400, shortestTick), longestTick)
 	// Spot capacity is lost with a notice; on-demand capacity may have to wait until others have had theirs.
 	notice := c.Notice.Duration() + noticeGrace
 	j.Changeover, j.AtRisk = c.measuredStart(&job.Status)+notice, j.Tick+notice
-	if spot, full := pool.offer.Rate.Nanos, job.Status.Rate.Nanos; spot > 0 && full > 0 {
-		j.PriceRatio = float64(full) / float64(spot)
-	}
+	j.PriceRatio = priceRatio(job.Status.Rate, pool.offer.Rate)
 	b, priced := c.brains[name], c.Clock.Now()
 	if b != nil {
 		young := priced.Sub(b.priced) < ticksOfAPrice*j.Tick
@@ -192,6 +218,17 @@ func (c *Controller) brainOf(job *platform.TrainingJob, pool *pool) (*brain, err
 	b = &brain{j, policy, priced}
 	c.brains[name] = b
 	return b, nil
+}
+
+// priceRatio is how many times the spot price the on-demand price is.
+func priceRatio(onDemand, spot platform.HourlyRate) float64 {
+	switch {
+	case onDemand.Nanos <= 0:
+		return 1
+	case spot.Nanos <= 0:
+		return mostRatio
+	}
+	return min(float64(onDemand.Nanos)/float64(spot.Nanos), mostRatio)
 }
 
 // measuredStart is the longest that the job's attempts took from launch to the user's code, rounded up.

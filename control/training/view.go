@@ -88,16 +88,6 @@ func (v *view) wait(job *platform.TrainingJob, purchase platform.Purchase) {
 	v.line[name] = w
 }
 
-// doubt notes that a job in line may have got its attempt or not: until it is looked at, its room is nobody else's.
-func (v *view) doubt(name string, machine platform.Capacity) {
-	w := v.line[name]
-	if w == nil {
-		return // its attempt is known to be open
-	}
-	v.leaveLine(name)
-	v.open[name] = holding{capacity: w.need.Clamp(machine), purchase: platform.OnDemand}
-}
-
 // idle notes that a job waits for something other than room.
 func (v *view) idle(job *platform.TrainingJob) {
 	name := *job.Spec.TrainingJobName
@@ -149,6 +139,11 @@ func (v *view) heldUp(name string) bool {
 // poolHeldUp tells whether the first in the line for spot capacity are of a pool and have found no room.
 func (v *view) poolHeldUp(pool platform.InstanceType) bool {
 	return slices.ContainsFunc(heads(v.queue.spot), func(w *waiting) bool { return w.pool == pool && w.since < v.plans })
+}
+
+// spotHeldUp tells whether anyone stands in line for spot capacity and has found no room.
+func (v *view) spotHeldUp() bool {
+	return slices.ContainsFunc(heads(v.queue.spot), func(w *waiting) bool { return w.since < v.plans })
 }
 
 // heads are the first of a queue. More than a machine of many cores can start at once is not worth looking at.

@@ -10,6 +10,8 @@ const (
 	memory = 16 * time.Hour
 	// blind is the longest time between two observations over which the pool counts as seen.
 	blind = time.Hour
+	// metAt is how long what is seen first is taken to have lasted: an instant falls into a long stretch rather than a short one.
+	metAt = 40 * time.Minute
 )
 
 // History is what is known of the past availability of one pool of spot capacity, such as an instance type in a zone. It
@@ -34,7 +36,7 @@ type Evidence struct{ Seen, Expected float64 }
 // server was down) nothing is learned of the time between, and spot that is as it was counts as having been so all along.
 func (h *History) Observe(at time.Time, offered bool) {
 	if h.Last.IsZero() {
-		h.Since, h.Last, h.Offered = at, at, offered
+		h.Since, h.Last, h.Offered = at.Add(-metAt), at, offered
 		return
 	}
 	passed := at.Sub(h.Last)

@@ -12,12 +12,17 @@ const (
 	// leastPlanned and timesWork bound the slack that is planned with: more than that is as good as this much.
 	leastPlanned = 48 * time.Hour
 	timesWork    = 3
+	// patience is what waiting for a step costs, in prices of a step on spot: enough to end a job early that could as well
+	// end late, too little to change what it costs.
+	patience = 0.05
 	// growth is how much coarser the plan's levels of slack become from one to the next.
 	growth = 0.08
 
 	states = 2 * classes // of a pool: spot not to be had, by class of age; and to be had, by class of age
 	homes  = 3           // where the job is, in the order of Choice
 	never  = math.MaxFloat32 / 4
+
+	rounding = 1e-6 // of a step: what floating point may add or take
 )
 
 // A plan holds what a job will still cost in one certain pool from each position on, in prices of one step on spot, if it
@@ -32,7 +37,6 @@ const (
 type plan struct {
 	step   time.Duration
 	steps  int
-	work   float64   // of the job, in steps
 	levels []float64 // of slack, in steps, from 0 up
 	ratio  float32
 	change float64 // of a changeover, in steps
@@ -76,7 +80,7 @@ func newPlan(job Job, fall, rise Hazards) *plan {
 	horizon := job.Work + slack
 	step := max(job.Tick, (horizon+mostSteps-1)/mostSteps)
 	p := &plan{
-		step: step, steps: int(horizon/step) + 1, work: float64(job.Work) / float64(step), ratio: float32(job.PriceRatio),
+		step: step, steps: int(horizon/step) + 1, ratio: float32(job.PriceRatio),
 		change: float64(job.Changeover) / float64(step), risk: float64(job.AtRisk) / float64(step),
 	}
 	p.levels = levels(float64(slack)/float64(step), p.change)
@@ -111,7 +115,6 @@ func (p *plan) shifts(by float64) []shift {
 
 // between finds where a slack lies among the levels. It forgives what rounding takes.
 func (p *plan) between(slack float64) shift {
-	const rounding = 1e-6
 	if slack < -rounding {
 		return shift{}
 	}
@@ -185,13 +188,14 @@ func (p *plan) costs(job Job, v View, state int) [homes]float64 {
 	work := float64(job.remaining(v)+v.Overhead) / step
 	slack := min(float64(job.Deadline-v.Elapsed)/step-work, p.levels[len(p.levels)-1])
 	after := p.layer(int(math.Round(work+slack)) - 1)
-	costs := [homes]float64{Wait: 0, Spot: 1, OnDemand: float64(p.ratio)}
+	costs := [homes]float64{Wait: patience, Spot: 1, OnDemand: float64(p.ratio)}
 	for c := range Choice(homes) {
-		left := slack - 1 + float64(v.Overhead)/step
+		slackThen, workThen := slack-1+float64(v.Overhead)/step, float64(job.remaining(v))/step
 		if c != Wait {
-			left -= float64(job.overhead(v, c))/step - 1
+			overhead := float64(job.overhead(v, c)) / step
+			slackThen, workThen = slackThen+1-overhead, workThen+overhead-1
 		}
-		costs[c] += float64(p.between(max(left, 0)).read(p.row(after, c, state)))
+		costs[c] += float64(p.rest(p.row(after, c, state), p.between(max(slackThen, 0)), workThen))
 	}
 	return costs
 }
@@ -239,14 +243,17 @@ func (p *plan) fill(first int) {
 // back goes one step back in time: from the layer after the step, the value of each position with left steps to go, and
 // from that the layer before it.
 func (p *plan) back(left int, after, value, before layer) {
-	first, done := p.band(left)
+	done := 0 // levels from this one on have no work left
+	for done < len(p.levels) && float64(left)-p.levels[done] > rounding {
+		done++
+	}
 	for state := range states {
 		var rows, values [homes][]float32
 		for home := range Choice(homes) {
 			rows[home], values[home] = p.row(after, home, state), p.row(value, home, state)
 			clear(values[home][done:])
 		}
-		p.choose(left, first, done, state >= classes, rows, values)
+		p.choose(left, done, state >= classes, rows, values)
 	}
 	for state := range states {
 		for home := range Choice(homes) {
@@ -255,39 +262,27 @@ func (p *plan) back(left int, after, value, before layer) {
 	}
 }
 
-// band is the range of levels at which positions with so many steps to go have work left, and no more than the job ever
-// has; with a margin, as what is read may lie between two levels.
-func (p *plan) band(left int) (first, done int) {
-	for done < len(p.levels) && float64(left)-p.levels[done] > 1e-6 {
-		if float64(left)-p.levels[done] > p.work+2*p.change+2 {
-			first = done
-		}
-		done++
-	}
-	return min(first, max(done-1, 0)), done
-}
-
 // choose takes, at each level that has work left, the cheapest of what may be chosen.
-func (p *plan) choose(left, first, done int, up bool, after, value [homes][]float32) {
-	const rounding = 1e-6
-	for i := first; i < done; i++ {
+func (p *plan) choose(left, done int, up bool, after, value [homes][]float32) {
+	for i := range done {
 		s := p.levels[i]
+		work := float64(left) - s
 		wait, demandNew, spotNew, spotOn := float32(never), float32(never), float32(never), float32(never)
 		if s-1 >= p.change-rounding {
-			wait = p.wait[i].read(after[Wait])
+			wait = patience + p.rest(after[Wait], p.wait[i], work)
 		}
 		demandOn := p.ratio + after[OnDemand][i]
 		begin := p.start[i]
 		if begin.ok {
-			demandNew = p.ratio + begin.read(after[OnDemand])
+			demandNew = p.ratio + p.rest(after[OnDemand], begin, work-1+p.change)
 		}
 		if up {
-			ending := float64(left)-s <= 1-p.change
+			ending := work <= 1-p.change
 			if s >= p.change+p.risk-rounding || ending {
 				spotOn = 1 + after[Spot][i]
 			}
 			if begin.ok && (s-p.change >= p.change+p.risk-rounding || ending) {
-				spotNew = 1 + begin.read(after[Spot])
+				spotNew = 1 + p.rest(after[Spot], begin, work-1+p.change)
 			}
 		}
 		anew := min(wait, demandNew)
@@ -295,11 +290,15 @@ func (p *plan) choose(left, first, done int, up bool, after, value [homes][]floa
 		value[Spot][i] = min(anew, spotOn)
 		value[OnDemand][i] = min(wait, demandOn, spotNew)
 	}
-	for home := range homes {
-		for i := range first { // never read but between levels, and never by a job
-			value[home][i] = value[home][first]
-		}
+}
+
+// rest is the cost of the work that a choice leaves, a changeover under way included. Near a job's end the cost between two
+// levels of slack is no straight line: no work costs nothing, and a started step is paid whole.
+func (p *plan) rest(row []float32, slack shift, work float64) float32 {
+	if work <= rounding {
+		return 0
 	}
+	return max(slack.read(row), float32(math.Ceil(work-rounding))*min(p.ratio, 1))
 }
 
 // expect is the mean, over how the pool goes on, of the value at the next decision. A job on spot that goes is nowhere.

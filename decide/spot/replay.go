@@ -36,38 +36,31 @@ type Run struct {
 // started tick is charged whole; the changeover is paid at the new price; the job ends at the tick at which the rest of
 // its work is at most a millisecond.
 func Replay(job Job, policy Policy, offered []bool, past *History, start time.Time) Run {
+	if past == nil {
+		past = &History{}
+	}
 	var run Run
 	var v View
 	for t := 0; ; t++ {
-		v.Elapsed = time.Duration(t) * job.Tick
-		if t > 0 {
-			v = job.after(View{Elapsed: v.Elapsed - job.Tick, Done: v.Done, Overhead: v.Overhead, Running: v.Running}, v.Running)
-		}
 		run.Done = min(v.Done, job.Work)
 		if job.Work-v.Done <= time.Millisecond {
 			run.Ended, run.Late = v.Elapsed, v.Elapsed > job.Deadline
 			return run
 		}
 		if t >= len(offered) && v.Elapsed > job.Deadline && v.Running != OnDemand {
-			run.Late = true
+			run.Late = true // and nothing will come any more that it could go on with
 			return run
 		}
 		v.Offered = t < len(offered) && offered[t]
 		if v.Running == Spot && !v.Offered {
 			v.Running, v.Overhead = Wait, 0
 		}
-		if past != nil {
-			past.Observe(start.Add(v.Elapsed), v.Offered)
-		}
+		past.Observe(start.Add(v.Elapsed), v.Offered)
 		choice := policy.Decide(v)
 		if choice == Spot && !v.Offered {
 			choice = Wait
 		}
-		v.Overhead = job.overhead(v, choice)
-		if choice == Wait {
-			v.Overhead = 0
-		}
-		v.Running = choice
 		run.Course = append(run.Course, choice)
+		v = job.after(v, choice)
 	}
 }

@@ -33,9 +33,6 @@ class BatchLoop(Loop):
         """Queue an invocation, or say that the queue is full."""
         with self._changed:
             full = len(self._queue) >= self.handler.batch_queue
-            if not full:
-                self._queue.append((connection, request))
-                self._changed.notify()
         if full:
             told = wire.problem(503, "%d requests wait for the model already" % self.handler.batch_queue, headers=wire.UNPROCESSED)
             self.reply(connection, request, told)
@@ -43,7 +40,11 @@ class BatchLoop(Loop):
         # Until it is answered nothing more is read of this connection.
         connection.queued = True
         self._poll.unregister(connection.socket.fileno())
+        # Told before the other thread may say that the model has it.
         self.hold(connection, channel.HELD)
+        with self._changed:
+            self._queue.append((connection, request))
+            self._changed.notify()
 
     def woken(self, descriptor):
         """Send the answers that the thread has made."""

@@ -123,14 +123,20 @@ func goMetrics(t *testing.T, cfg aws.Config) {
 	if err != nil || len(list.Metrics) != 1 || *list.Metrics[0].Dimensions[0].Value != "gö" {
 		t.Errorf("%+v: %v", list, err)
 	}
+	goMetricsRefused(t, metrics, ask, data[0])
+}
+
+// goMetricsRefused sees that the SDK finds the type of an error.
+func goMetricsRefused(t *testing.T, metrics *cloudwatch.Client, ask *cloudwatch.GetMetricStatisticsInput, datum cwtypes.MetricDatum) {
+	t.Helper()
 	ask.StartTime, ask.EndTime = ask.EndTime, ask.StartTime
-	_, err = metrics.GetMetricStatistics(t.Context(), ask)
+	_, err := metrics.GetMetricStatistics(t.Context(), ask)
 	var typed *cwtypes.InvalidParameterValueException
 	if wantCode(t, err, "InvalidParameterValue"); !errors.As(err, &typed) || !strings.Contains(typed.ErrorMessage(), "StartTime") {
 		t.Errorf("%v is not of its type", err)
 	}
-	data[0].StatisticValues = &cwtypes.StatisticSet{SampleCount: aws.Float64(1), Sum: aws.Float64(1), Minimum: aws.Float64(1), Maximum: aws.Float64(1)}
-	_, err = metrics.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String("go"), MetricData: data[:1]})
+	datum.StatisticValues = &cwtypes.StatisticSet{SampleCount: aws.Float64(1), Sum: aws.Float64(1), Minimum: aws.Float64(1), Maximum: aws.Float64(1)}
+	_, err = metrics.PutMetricData(t.Context(), &cloudwatch.PutMetricDataInput{Namespace: aws.String("go"), MetricData: []cwtypes.MetricDatum{datum}})
 	wantCode(t, err, "InvalidParameterCombination")
 }
 

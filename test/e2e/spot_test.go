@@ -109,8 +109,14 @@ func message(d *sagemaker.DescribeTrainingJobOutput, phase types.SecondaryStatus
 // TestSpotGivesWayToWorkOnDemand: on a machine with room for one job, spot is what nobody else needs.
 func TestSpotGivesWayToWorkOnDemand(t *testing.T) {
 	t.Parallel()
-	s := start(t, "--cpus", "2", "--memory", "8GiB", "--spot-notice", "6s")
+	s := start(t, "--cpus", "2", "--memory", "8GiB", "--spot-notice", "6s", "--spot-require-checkpoints")
 	s.makeBucket(t)
+
+	// 0. This server takes no job that may lose hours of work.
+	reckless := request("reckless", "true", spotWait(3601), func(in *sagemaker.CreateTrainingJobInput) { in.CheckpointConfig = nil })
+	if _, err := s.sagemaker().CreateTrainingJob(t.Context(), reckless); err == nil || !strings.Contains(err.Error(), "without CheckpointConfig") {
+		t.Errorf("a job that may wait over an hour without checkpoints: %v", err)
+	}
 
 	// 1. Work on demand takes the room; the spot job saves, waits, and goes on when the room is free.
 	spot := s.lives(t, "gives-way", 2, 300)
@@ -140,7 +146,7 @@ func TestSpotGivesWayToWorkOnDemand(t *testing.T) {
 	}
 
 	// 3. One that is interrupted and cannot come back in time keeps what it has saved.
-	late := s.lives(t, "late", 2, 9)
+	late := s.lives(t, "late", 2, 11)
 	late.says(t, "life 1 works")
 	closed, open = s.gate("late")
 	s.job(t, "long", "while "+closed+"; do sleep 0.02; done")

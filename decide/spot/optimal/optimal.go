@@ -72,8 +72,8 @@ func newGrid(job spot.Job, offered []bool) *grid {
 	}
 	size := states * (g.idle + 1) * (g.entries + 1)
 	g.fewest, g.next, g.from = make([]int32, size), make([]int32, size), make([][]uint8, g.ticks)
-	for i := range g.fewest {
-		g.fewest[i] = never
+	for i := range g.fewest { // beyond a row's room they stay so
+		g.fewest[i], g.next[i] = never, never
 	}
 	g.fewest[g.at(int(spot.Wait), 0, 0)] = 0
 	return g
@@ -85,51 +85,61 @@ func (g *grid) at(state, idle, entries int) int {
 
 // step moves every position over one tick.
 func (g *grid) step(t int) {
-	for i := range g.next {
-		g.next[i] = never
-	}
 	from := make([]uint8, len(g.next))
-	for before := range states {
-		for idle := 0; idle <= min(g.idle, t); idle++ {
-			for entries := 0; entries <= min(g.entries, t); entries++ {
-				fewest := g.fewest[g.at(before, idle, entries)]
-				if fewest == never {
-					continue
-				}
-				for state := range states {
-					if state == int(spot.Spot) && !g.offered[t] {
-						continue
-					}
-					to, ok := g.enter(before, state, idle, entries)
-					if !ok {
-						continue
-					}
-					on := fewest
-					if state == int(spot.OnDemand) {
-						on++
-					}
-					if on < g.next[to] {
-						g.next[to], from[to] = on, uint8(before)
-					}
-				}
+	for idle := range g.idle + 1 {
+		g.pause(idle, from)
+		g.work(spot.OnDemand, idle, 1, from)
+		if g.offered[t] {
+			g.work(spot.Spot, idle, 0, from)
+		} else {
+			for e := range g.room(idle) {
+				g.next[g.at(int(spot.Spot), idle, e)] = never
 			}
 		}
 	}
 	g.fewest, g.next, g.from[t] = g.next, g.fewest, from
 }
 
-// enter is the position after a tick in a state, unless it leaves too little time for the work.
-func (g *grid) enter(before, state, idle, entries int) (int, bool) {
-	switch {
-	case state == int(spot.Wait):
-		idle++
-	case state != before:
-		entries++
+// pause comes to wait: from any state with one idle tick less.
+func (g *grid) pause(idle int, from []uint8) {
+	for e := range g.room(idle) {
+		to := g.at(int(spot.Wait), idle, e)
+		g.next[to] = never
+		for before := range states {
+			if idle == 0 {
+				break
+			}
+			if on := g.fewest[g.at(before, idle-1, e)]; on < g.next[to] {
+				g.next[to], from[to] = on, uint8(before)
+			}
+		}
 	}
-	if idle > g.idle || entries > g.entries || time.Duration(idle)*g.tick+time.Duration(entries)*g.cost > g.slack {
-		return 0, false
+}
+
+// work comes to run for a tick: on from the same state, or anew from another with one entry less.
+func (g *grid) work(state spot.Choice, idle int, onDemand int32, from []uint8) {
+	for e := range g.room(idle) {
+		best, back := g.fewest[g.at(int(state), idle, e)], int(state)
+		for before := range states {
+			if e == 0 || before == int(state) {
+				continue
+			}
+			if on := g.fewest[g.at(before, idle, e-1)]; on < best {
+				best, back = on, before
+			}
+		}
+		to := g.at(int(state), idle, e)
+		g.next[to], from[to] = min(best+onDemand, never), uint8(back)
 	}
-	return g.at(state, idle, entries), true
+}
+
+// room is how many entries, none included, a course with so many idle ticks has time for.
+func (g *grid) room(idle int) int {
+	most := g.entries
+	if g.cost > 0 {
+		most = min(most, int((g.slack-time.Duration(idle)*g.tick)/g.cost))
+	}
+	return most + 1
 }
 
 // course walks back from the cheapest last position.
@@ -139,7 +149,7 @@ func (g *grid) course(job spot.Job) (spot.Course, error) {
 		for idle := 0; idle <= g.idle; idle++ {
 			for entries := 0; entries <= g.entries; entries++ {
 				on := g.fewest[g.at(state, idle, entries)]
-				if on == never {
+				if on >= never {
 					continue
 				}
 				hours := float64(on) + float64(g.ticks-idle-int(on))/job.PriceRatio

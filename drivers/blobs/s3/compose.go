@@ -204,7 +204,7 @@ func (c *composition) send(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(parallelParts)
 	for groupCtx.Err() == nil {
-		p, err, more := c.pull()
+		p, more, err := c.pull()
 		if err != nil || !more {
 			return firstOf(err, group.Wait)
 		}
@@ -233,13 +233,13 @@ func firstOf(err error, wait func() error) error {
 	return err
 }
 
-func (c *composition) pull() (platform.Piece, error, bool) {
+func (c *composition) pull() (p platform.Piece, more bool, err error) {
 	if len(c.ahead) > 0 {
-		p := c.ahead[0]
-		c.ahead = c.ahead[1:]
-		return p, nil, true
+		p, c.ahead = c.ahead[0], c.ahead[1:]
+		return p, true, nil
 	}
-	return c.next()
+	p, err, more = c.next()
+	return p, more, err
 }
 
 // split cuts a long copy into equal stretches.

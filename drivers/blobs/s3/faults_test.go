@@ -279,64 +279,89 @@ func number(s string) int64 {
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
-// A composition that broke off goes on with the parts that the store has.
-func TestComposingGoesOn(t *testing.T) {
-	t.Parallel()
-	bucket := newBucket(t)
-	u := platform.URI("s3://" + bucket + "/o")
-	var sent atomic.Int64
-	var away atomic.Bool
-	away.Store(true)
-	endpoint := between(t, func(w http.ResponseWriter, r *http.Request) bool {
+// breaking is a store that does not take a third part while it is away.
+type breaking struct {
+	*s3.Blobs
+	u    platform.URI
+	away atomic.Bool
+	sent atomic.Int64 // parts
+	gone atomic.Int64 // uploads that were given up
+	data []byte       // of each of three pieces
+}
+
+func newBreaking(t *testing.T) *breaking {
+	b := &breaking{u: platform.URI("s3://" + newBucket(t) + "/o"), data: bytes.Repeat([]byte("0123456789abcdef"), 6<<16)} // 6 MiB
+	b.Blobs = newBlobs(t, between(t, func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodDelete && r.URL.Query().Has("uploadId") {
+			b.gone.Add(1)
+		}
 		if !r.URL.Query().Has("partNumber") {
 			return false
 		}
-		if away.Load() && r.URL.Query().Get("partNumber") == "3" {
+		if b.away.Load() && r.URL.Query().Get("partNumber") == "3" {
 			return cut(w)
 		}
-		sent.Add(1)
+		b.sent.Add(1)
 		return false
-	})
-	b := newBlobs(t, endpoint, "AKIAROOT")
-	data := bytes.Repeat([]byte("0123456789abcdef"), 6<<16) // 6 MiB
-	pieces := func(yield func(platform.Piece, error) bool) {
-		for _, id := range []string{"a", "b", "c"} {
-			if !yield(platform.Piece{ID: id, Data: data}, nil) {
-				return
-			}
+	}), "AKIAROOT")
+	return b
+}
+
+func (b *breaking) pieces(yield func(platform.Piece, error) bool) {
+	for _, id := range []string{"a", "b", "c"} {
+		if !yield(platform.Piece{ID: id, Data: b.data}, nil) {
+			return
 		}
 	}
-	var begun platform.Begun
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+}
+
+// breakOff gives what is left of a composition.
+func (b *breaking) breakOff(t *testing.T) *platform.Begun {
+	t.Helper()
+	b.away.Store(true)
+	defer b.away.Store(false)
+	begun := &platform.Begun{}
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	_, err := b.Compose(ctx, u, pieces, platform.Composing{Begun: &begun})
-	if !platform.Is(err, platform.Unavailable) || len(begun.Parts) != 2 {
+	go func() {
+		for b.sent.Load() < 2 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	_, err := b.Compose(ctx, b.u, b.pieces, platform.Composing{Begun: begun})
+	if !platform.Is(err, platform.Unavailable) || begun.Upload == "" || len(begun.Parts) > 2 {
 		t.Fatalf("got %v, %+v; want Unavailable and two parts", err, begun)
 	}
-	away.Store(false)
-	sent.Store(0)
-	info, err := b.Compose(t.Context(), u, pieces, platform.Composing{Begun: &begun})
-	if err != nil || info.Size != 3*int64(len(data)) || sent.Load() != 1 || begun.Upload != "" {
-		t.Errorf("got %+v, %v, %d parts sent, left %+v; want one part", info, err, sent.Load(), begun)
+	b.sent.Store(0)
+	return begun
+}
+
+// A composition that broke off goes on with the parts that the store has.
+func TestComposingGoesOn(t *testing.T) {
+	t.Parallel()
+	b := newBreaking(t)
+	begun := b.breakOff(t)
+	had := len(begun.Parts)
+	info, err := b.Compose(t.Context(), b.u, b.pieces, platform.Composing{Begun: begun})
+	if err != nil || info.Size != 3*int64(len(b.data)) || b.sent.Load() != int64(3-had) || begun.Upload != "" {
+		t.Errorf("got %+v, %v, %d parts sent, left %+v; want %d parts", info, err, b.sent.Load(), begun, 3-had)
 	}
-	// One that is not to go on is given up.
-	away.Store(true)
-	ctx, cancel = context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
-	if _, err := b.Compose(ctx, u, pieces, platform.Composing{Begun: &begun}); err == nil || begun.Upload == "" {
-		t.Fatalf("got %v, %+v", err, begun)
+}
+
+// One that is not to go on is given up, and costs no space.
+func TestComposingIsGivenUp(t *testing.T) {
+	t.Parallel()
+	b := newBreaking(t)
+	begun := b.breakOff(t)
+	enough := errors.New("enough")
+	_, err := b.Compose(t.Context(), b.u, func(yield func(platform.Piece, error) bool) { yield(platform.Piece{}, enough) }, platform.Composing{Begun: begun})
+	if !errors.Is(err, enough) || begun.Upload != "" || b.gone.Load() != 1 {
+		t.Errorf("got %v, left %+v, gave up %d", err, begun, b.gone.Load())
 	}
-	away.Store(false)
-	dropped, enough := begun, errors.New("enough")
-	if _, err := b.Compose(t.Context(), u, func(yield func(platform.Piece, error) bool) { yield(platform.Piece{}, enough) }, platform.Composing{Begun: &begun}); !errors.Is(err, enough) || begun.Upload != "" {
-		t.Errorf("got %v, left %+v", err, begun)
-	}
-	if _, err := b.Compose(t.Context(), u, pieces, platform.Composing{Begun: &dropped}); !platform.Is(err, platform.Unavailable) || dropped.Upload != "" {
-		t.Errorf("an upload that was given up went on: %v", err)
-	}
-	// An upload that the store has forgotten is begun anew.
-	begun = platform.Begun{Upload: "forgotten"}
-	if _, err := b.Compose(t.Context(), u, pieces, platform.Composing{Begun: &begun}); !platform.Is(err, platform.Unavailable) || begun.Upload != "" {
+	// One that the store does not know is forgotten.
+	begun.Upload = "forgotten"
+	if _, err := b.Compose(t.Context(), b.u, b.pieces, platform.Composing{Begun: begun}); !platform.Is(err, platform.Unavailable) || begun.Upload != "" {
 		t.Errorf("got %v, left %+v", err, begun)
 	}
 }

@@ -143,7 +143,8 @@ class Functions(Case):
             environ={"SAGEMAKER_PROGRAM": "app/serve_it.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"},
             files={
                 "model/code/app/serve_it.py": """
-                    import launch, helper, sys
+                    import importlib.util, launch, helper
+                    assert importlib.util.find_spec("jobenv") is None
                     def model_fn(model_dir): return launch.NAME + helper.NAME
                     def transform_fn(model, body, content_type, accept): return model + __name__
                 """,

@@ -243,13 +243,8 @@ def test_metrics_reach_describe_and_cloudwatch(start, ended):
 
 
 def test_what_is_asked_and_not_built_is_refused(sm, bucket):
-    with refused("UnsupportedOperation", "EnableManagedSpotTraining", "not supported by this server"):
-        sm.create_training_job(
-            **request(
-                unique(), "true", bucket, EnableManagedSpotTraining=True,
-                StoppingCondition={"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 120},
-            )
-        )
+    with refused("UnsupportedOperation", "EnableNetworkIsolation", "not supported by this server"):
+        sm.create_training_job(**request(unique(), "true", bucket, EnableNetworkIsolation=True))
 
 
 def test_jobs_see_their_role_and_nothing_more(start, ended, job_log, role, bucket):

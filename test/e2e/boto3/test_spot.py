@@ -4,6 +4,7 @@ import io
 import json
 import pathlib
 import random
+import re
 import sys
 import tarfile
 
@@ -62,9 +63,11 @@ def jobs(begin, bucket):
             CheckpointConfig={"S3Uri": f"s3://{bucket}/elsewhere", "LocalPath": "/opt/ml/saved/here"},
             RetryStrategy={"MaximumRetryAttempts": 2},
         ),
-        "late": begin("--lives", 2, StoppingCondition={"MaxRuntimeInSeconds": 6, "MaxWaitTimeInSeconds": 6}),
+        "late": begin("--lives", 2, StoppingCondition={"MaxRuntimeInSeconds": 9, "MaxWaitTimeInSeconds": 9}),
         "unsaved": begin("--lives", 2, "--hear", "never", checkpoints=False),
+        "damaged": begin("--lives", 2),
         "stopped": begin("--lives", 2),
+        "regular": begin(EnableManagedSpotTraining=False, StoppingCondition={"MaxRuntimeInSeconds": RUN}, RetryStrategy={"MaximumRetryAttempts": 1}),
     }
 
 
@@ -150,6 +153,13 @@ def test_checkpoints_lie_flat_under_their_prefix_byte_by_byte(jobs, completed, s
     assert json.loads(s3.get_object(Bucket=bucket, Key=prefix + "state.json")["Body"].read())["step"] == 10
 
 
+def test_jobs_on_demand_keep_checkpoints_too(jobs, completed, result, s3, bucket):
+    d = completed(jobs["regular"], ONCE)
+    assert d["EnableManagedSpotTraining"] is False and d["BillableTimeInSeconds"] == d["TrainingTimeInSeconds"]
+    assert listed(s3, bucket, f"checkpoints/{jobs['regular']}/") == ["deep/step 10.bin", "deep/step 5.bin", "state.json"]
+    assert {line["Purchase"] for line in bill(jobs["regular"])["Lines"]} == {"on-demand"}
+
+
 def test_another_job_goes_on_from_the_checkpoints_of_the_first(jobs, begin, completed, result, bucket):
     first = jobs["calm"]
     completed(first, ONCE)
@@ -175,6 +185,19 @@ def test_one_interruption(jobs, works, completed, result):
     # Waiting for capacity is not training.
     assert d["TrainingTimeInSeconds"] <= (d["TrainingEndTime"] - d["TrainingStartTime"]).total_seconds() + 2
     assert len(bill(name)["Lines"]) == 2
+
+
+def test_a_damaged_set_of_checkpoints_gives_way_to_the_one_before(jobs, works, begin, completed, result, s3, bucket):
+    first = works(jobs["damaged"])
+    interrupt(first)
+    last = result(completed(first))
+    prefix = f"checkpoints/{first}"
+    s3.delete_object(Bucket=bucket, Key=f"{prefix}/deep/step {last['step']}.bin")
+    d = completed(begin("--lives", 2, CheckpointConfig={"S3Uri": f"s3://{bucket}/{prefix}"}), ONCE)
+    # The set before is the one of the interruption: the second life of the first job is lived again, and that is said.
+    assert result(d)["lives"] == last["lives"]
+    told = " ".join(t["StatusMessage"] for t in d["SecondaryStatusTransitions"])
+    assert re.search(r"generation \d of the checkpoints of algo-1 is not whole: .*The one before is used, generation \d", told), told
 
 
 def test_two_interruptions(jobs, works, completed, result):

@@ -88,12 +88,11 @@ def test_a_second_estimator_goes_on_from_the_first(server, estimators):
 
 
 def test_waiting_less_than_running_is_refused(session):
-    for more in ({"max_wait": 60}, {"max_wait": 900, "use_spot_instances": False}):
-        estimator = SKLearn(
-            entry_point=LIVES, role=os.environ["SAGEMAKER_ROLE"], framework_version="1.2-1", max_run=300, **{"use_spot_instances": True, **more}, **SMALL
-        )
-        with pytest.raises(ClientError, match="Invalid MaxWaitTimeInSeconds"):
-            estimator.fit(wait=False)
+    estimator = Estimator(
+        "stint/exec:latest", os.environ["SAGEMAKER_ROLE"], container_entry_point=["true"], use_spot_instances=True, max_run=300, max_wait=60, **SMALL
+    )
+    with pytest.raises(ClientError, match="Invalid MaxWaitTimeInSeconds. It must be present"):
+        estimator.fit(wait=False)
 
 
 def test_fit_waits_through_an_interruption(printed, server):

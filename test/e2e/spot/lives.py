@@ -33,9 +33,6 @@ def place(path, content):
         out.write(content)
         out.flush()
         os.fsync(out.fileno())
-    # Disks take a while. A rename in the very tick of the last write (4 ms) leaves no trace in the file's times, and a file that
-    # may be torn is not taken over from a machine that was killed.
-    time.sleep(0.01)
     path.with_name(path.name + ".part").rename(path)
 
 
