@@ -25,6 +25,8 @@ const (
 	longestPing  = 500 * time.Millisecond
 	healthTime   = 4 * 60 // AWS's seconds for a container to become healthy
 	portVariable = "SAGEMAKER_BIND_TO_PORT"
+	// sourceVariable names the folder of the user's program, or an archive of it in S3.
+	sourceVariable = "SAGEMAKER_SUBMIT_DIRECTORY"
 )
 
 // errUnhealthy ends a container that never answered /ping.
@@ -42,6 +44,8 @@ func (a *agent) readContainer() error {
 	for name, value := range a.container.Environment {
 		a.spec.Environment[name] = value
 	}
+	// The SageMaker SDK serves a script of its estimators from the archive that they were trained from.
+	a.spec.HyperParameters = map[string]string{sourceParameter: a.container.Environment[sourceVariable]}
 	a.job.Runtime.Entry, a.Shim = a.job.Runtime.Serve, a.ServeProgram
 	return nil
 }
@@ -49,9 +53,12 @@ func (a *agent) readContainer() error {
 // serve is the life of an endpoint's instance: fetch the model, start the container, say when it answers, and end it when it
 // is not wanted any more.
 func (a *agent) serve(work, life context.Context) platform.Outcome {
-	// 1. Say so, and bring the model.
+	// 1. Say so, and bring the model and, where it is apart, the program that serves it.
 	a.enter(platform.PhaseDownloading, "")
 	if err := a.fetchModel(work); err != nil {
+		return a.outcomeOf(life, err)
+	}
+	if err := a.fetchSource(work); err != nil {
 		return a.outcomeOf(life, err)
 	}
 	// 2. Start the container on a port of its own.

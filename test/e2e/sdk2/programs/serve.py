@@ -1,0 +1,59 @@
+"""Models that were trained elsewhere, served with the SDK: scikit-learn with a script of its own and JSON, PyTorch with the
+SDK's arrays. The SDK waits half a minute in each deploy, so they are brought up beside each other."""
+
+import io
+import json
+import os
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+
+import boto3
+import numpy as np
+import sagemaker
+from sagemaker.deserializers import JSONDeserializer
+from sagemaker.pytorch import PyTorchModel
+from sagemaker.serializers import CSVSerializer, JSONSerializer
+from sagemaker.sklearn import SKLearnModel
+
+ROLE = os.environ["SAGEMAKER_ROLE"]
+
+
+def archive(name, **files):
+    """Puts a model.tar.gz into the default bucket."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as out:
+        for file, text in files.items():
+            member = tarfile.TarInfo(file)
+            member.size = len(text)
+            out.addfile(member, io.BytesIO(text.encode()))
+    bucket = sagemaker.Session().default_bucket()
+    boto3.client("s3").put_object(Bucket=bucket, Key=f"{name}/model.tar.gz", Body=packed.getvalue())
+    return f"s3://{bucket}/{name}/model.tar.gz"
+
+
+def sklearn():
+    model = SKLearnModel(
+        model_data=archive("linear", weights="2 3"), role=ROLE, entry_point="linear.py", source_dir="code", framework_version="1.2-1"
+    )
+    predictor = model.deploy(1, "ml.t2.medium", serializer=JSONSerializer(), deserializer=JSONDeserializer())
+    said = predictor.predict([[1, 1], [0, 2]])
+    predictor.serializer = CSVSerializer()
+    csv = predictor.predict("1,1\n0,2")
+    predictor.delete_endpoint()
+    return [said, csv]
+
+
+def pytorch():
+    model = PyTorchModel(
+        model_data=archive("torch", weights="2 3"), role=ROLE, entry_point="linear_torch.py", source_dir="code", framework_version="1.13", py_version="py39"
+    )
+    predictor = model.deploy(1, "ml.m5.large")
+    said = predictor.predict(np.array([[1, 1], [0, 2]], dtype="float32"))
+    predictor.delete_endpoint()
+    return said.tolist()
+
+
+with ThreadPoolExecutor() as pool:
+    both = {f.__name__: pool.submit(f) for f in (sklearn, pytorch)}
+    print()
+    print(json.dumps({name: future.result() for name, future in both.items()}))

@@ -1,0 +1,31 @@
+"""Endpoints with the SDK's own calls. The programs run beside the tests, as the SDK waits half a minute in each deploy."""
+
+import json
+
+import boto3
+import pytest
+
+
+@pytest.fixture(scope="module")
+def said(started):
+    """The line that a program ended with."""
+
+    def read(name):
+        text, _ = started[name].communicate(timeout=300)
+        assert started[name].returncode == 0, text
+        return next(json.loads(line) for line in reversed(text.splitlines()) if line.startswith("{"))
+
+    return read
+
+
+def test_fit_deploy_predict_delete(said):
+    last = said("deploy.py")
+    assert last["said"] == [3, 5]
+    sm = boto3.client("sagemaker")
+    left = [e["EndpointStatus"] for e in sm.list_endpoints(NameContains=last["endpoint"])["Endpoints"]]
+    assert left in ([], ["Deleting"])
+    assert not sm.list_endpoint_configs(NameContains=last["endpoint"])["EndpointConfigs"]
+
+
+def test_models_that_were_trained_elsewhere(said):
+    assert said("serve.py") == {"sklearn": [[5.0, 6.0], [5.0, 6.0]], "pytorch": [[5.0], [6.0]]}

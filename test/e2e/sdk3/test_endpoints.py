@@ -1,0 +1,64 @@
+"""Endpoints with the SDK's resources: Model, EndpointConfig and Endpoint."""
+
+import io
+import json
+import os
+import pathlib
+import tarfile
+
+import pytest
+from conftest import LIMIT
+from sagemaker.core.resources import Endpoint, EndpointConfig, Model
+from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
+from sagemaker.core.utils.exceptions import FailedStatusError
+
+PROGRAM = (pathlib.Path(__file__).parent.parent / "serving" / "inference.py").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def deploy(server, data):
+    """Serves a model.json under a name, from model to endpoint."""
+
+    def deploy(name, **model):
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w:gz") as out:
+            for file, content in {"code/inference.py": PROGRAM, "model.json": json.dumps(model).encode()}.items():
+                member = tarfile.TarInfo(file)
+                member.size = len(content)
+                out.addfile(member, io.BytesIO(content))
+        server.s3.put_object(Bucket="flowers", Key=f"{name}/model.tar.gz", Body=packed.getvalue())
+        container = ContainerDefinition(
+            image="stint/python:latest",
+            model_data_url=f"s3://flowers/{name}/model.tar.gz",
+            environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
+        )
+        Model.create(model_name=name, primary_container=container, execution_role_arn=os.environ["SAGEMAKER_ROLE"])
+        variant = ProductionVariant(variant_name="AllTraffic", model_name=name, initial_instance_count=1, instance_type="ml.t2.medium")
+        EndpointConfig.create(endpoint_config_name=name, production_variants=[variant])
+        return Endpoint.create(endpoint_name=name, endpoint_config_name=name)
+
+    return deploy
+
+
+@pytest.fixture(scope="module", autouse=True)
+def both(deploy):
+    """Begun before the first test looks at one."""
+    return deploy("three-adds", add=3), deploy("three-fails", add=3, fault="the weights are torn")
+
+
+def test_an_endpoint_from_its_model_to_its_end(both):
+    endpoint = both[0]
+    endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
+    said = endpoint.invoke(body=json.dumps([[1, 2]]), content_type="application/json")
+    assert json.loads(said.body.read()) == [[4, 5]] and said.invoked_production_variant == "AllTraffic"
+    assert endpoint.endpoint_name in [e.endpoint_name for e in Endpoint.get_all(name_contains="three-")]
+    endpoint.delete()
+    endpoint.wait_for_delete(poll=1, timeout=LIMIT)
+    EndpointConfig.get(endpoint.endpoint_name).delete()
+    Model.get(endpoint.endpoint_name).delete()
+
+
+def test_a_model_that_does_not_load(both):
+    with pytest.raises(FailedStatusError, match="the weights are torn"):
+        both[1].wait_for_status("InService", poll=1, timeout=LIMIT)
+    both[1].delete()
