@@ -1,6 +1,7 @@
-"""The main job, as a user of SageMaker writes it: upload data, fit an estimator, fetch the model, and see how good it is.
+"""The main job, as a user of SageMaker writes it: upload data, fit an estimator, fetch the model, see how good it is, deploy
+it, ask it, and delete the endpoint.
 
-Nothing here knows of Stint but the last lines, which ask what the job cost. Where the services are and who calls is in the
+Nothing here knows of Stint but the last lines, which ask what the job and the endpoint cost. Where the services are and who calls is in the
 environment that `stint env` prints.
 """
 
@@ -103,10 +104,19 @@ def main(framework):
     accuracy = (read_digits(weights, unseen) == unseen_labels).mean()
     print(f"{accuracy:.1%} of {len(unseen)} digits that it had never seen")
 
+    say("Deploying the model; the SDK waits half a minute before it looks, the endpoint does not")
+    predictor = estimator.deploy(initial_instance_count=1, instance_type="ml.m5.large")
+    print()
+    scores = predictor.predict((unseen / 16).astype("float32"))
+    served = (np.asarray(scores).argmax(1) == unseen_labels).mean()
+    print(f"the endpoint reads {served:.1%} of them")
+    predictor.delete_endpoint()
+
     say("What it cost")
-    subprocess.run([os.environ["STINT_BIN"], "cost", estimator.latest_training_job.name], check=True)
-    if accuracy < 0.9:
-        sys.exit(f"the model reads only {accuracy:.1%} of the held-out digits; something is wrong")
+    names = estimator.latest_training_job.name, predictor.endpoint_name
+    subprocess.run([os.environ["STINT_BIN"], "cost", *names], check=True)
+    if accuracy < 0.9 or abs(served - accuracy) > 0.01:
+        sys.exit(f"the model reads {accuracy:.1%} of the held-out digits and its endpoint {served:.1%}; something is wrong")
 
 
 if __name__ == "__main__":

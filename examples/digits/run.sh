@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo: starts a server of its own on free ports, trains on it with the unchanged SageMaker Python SDK, and stops it.
+# The demo: starts a server of its own on free ports, trains and serves on it with the unchanged SageMaker Python SDK, and stops it.
 # What it needs is set up by `make demo` (scripts/setup.sh debian sdk2; make build). All it keeps is in .demo/ beside this
 # file.
 set -euo pipefail
@@ -50,7 +50,7 @@ echo "==> a Stint server of the demo's own is up at $AWS_ENDPOINT_URL"
 export SAGEMAKER_SUPPRESS_V2_WARNING=1
 started=$SECONDS
 "$venv/bin/python" "$here/demo.py" "$framework"
-echo "Upload, training, scoring and bill took $((SECONDS - started)) s."
+echo "Upload, training, scoring, endpoint and bill took $((SECONDS - started)) s."
 
 # 4. How to go on. The server stops as this ends.
 stint=$(realpath --relative-base="$PWD" "$STINT_BIN")
@@ -62,4 +62,5 @@ Go on from here:
   eval "\$($stint env --home $data)"   # in another: boto3, the AWS CLI and the SageMaker SDK use it
   $stint jobs --home $data
   $stint run SCRIPT --home $data     # train without any SDK
+  $stint deploy MODEL --home $data   # serve without any SDK
 END

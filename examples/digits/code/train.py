@@ -1,4 +1,4 @@
-"""Train a small network to read handwritten digits, as a script for SageMaker's PyTorch estimator."""
+"""Train a small network to read handwritten digits, as a script for SageMaker's PyTorch estimator, and serve it."""
 
 import argparse
 import os
@@ -38,8 +38,19 @@ def load(files):
     return TensorDataset(torch.from_numpy(rows[:, :64] / 16), torch.from_numpy(rows[:, 64]).long())
 
 
+def network():
+    return nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+
+
+def model_fn(model_dir):
+    """What an endpoint calls to load the model; the rest of serving is PyTorch's default: arrays in, scores out."""
+    model = network()
+    model.load_state_dict(torch.load(os.path.join(model_dir, os.path.basename(MODEL_PATH))))
+    return model
+
+
 def train(dataset, arguments):
-    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    model = network()
     loader = DataLoader(dataset, batch_size=arguments.batch_size, shuffle=True)
     optimizer = torch.optim.Adam(model.parameters(), lr=arguments.learning_rate)
     loss_function = nn.CrossEntropyLoss()

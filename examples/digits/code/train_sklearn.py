@@ -1,10 +1,21 @@
-"""The same network in scikit-learn, for machines without PyTorch: a script for SageMaker's SKLearn estimator."""
+"""The same network in scikit-learn, for machines without PyTorch: a script for SageMaker's SKLearn estimator, and its endpoint."""
 
 import argparse
 import os
 
+import joblib
 import numpy as np
 from sklearn.neural_network import MLPClassifier
+
+
+def model_fn(model_dir):
+    """What an endpoint calls to load the model."""
+    return joblib.load(os.path.join(model_dir, "model.joblib"))
+
+
+def predict_fn(pixels, model):
+    """Scores, as PyTorch's network gives them."""
+    return model.predict_proba(pixels)
 
 
 def main():
@@ -26,6 +37,7 @@ def main():
         model.partial_fit(pixels, labels, classes=np.arange(10))
         print(f"epoch {epoch}/{arguments.epochs}: loss {model.loss_:.4f}, accuracy {model.score(pixels, labels):.4f}", flush=True)
 
+    joblib.dump(model, os.path.join(os.environ["SM_MODEL_DIR"], "model.joblib"))
     # By the names and in the form that PyTorch has them.
     weights = {}
     for place, (matrix, bias) in zip((0, 2), zip(model.coefs_, model.intercepts_)):
