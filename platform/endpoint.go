@@ -253,6 +253,7 @@ type Invocation struct {
 	Variant  string              // empty: by weight
 	Header   map[string][]string // what the container is to see, in HTTP's canonical form
 	Body     []byte
+	Arrived  time.Time // at the server
 }
 
 // Answer is what a container answered, as soon as its header is there; the body streams and must be closed.

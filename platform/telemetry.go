@@ -99,12 +99,22 @@ type Series struct {
 	Dimensions      map[string]string
 }
 
-// Datum is one value of a series.
+// Datum is one value of a series; or, with a Count, what so many values come to: Value is their sum then, and Minimum and
+// Maximum are the least and the greatest of them.
 type Datum struct {
 	Series
-	At    time.Time
-	Value float64
-	Unit  string // CloudWatch's words: Count, Percent, Microseconds, None
+	At                      time.Time
+	Value                   float64
+	Unit                    string  // CloudWatch's words: Count, Percent, Microseconds, None
+	Count, Minimum, Maximum float64 // without a Count the other two say nothing
+}
+
+// Statistics are those of a Datum.
+func (d Datum) Statistics() Statistics {
+	if d.Count == 0 {
+		return Statistics{Start: d.At, Count: 1, Sum: d.Value, Minimum: d.Value, Maximum: d.Value, Unit: d.Unit}
+	}
+	return Statistics{Start: d.At, Count: d.Count, Sum: d.Value, Minimum: d.Minimum, Maximum: d.Maximum, Unit: d.Unit}
 }
 
 // Statistics aggregates the values of a series in one period.

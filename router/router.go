@@ -2,7 +2,8 @@
 // It keeps the routes that the control plane sets, chooses a variant and the container of it that has the least to do, and
 // passes bytes both ways without looking at them.
 //
-// Who may call is the API's matter; which containers there are is the control plane's. Nothing here is durable.
+// It counts what it does for CloudWatch. Who may call is the API's matter; which containers there are is the control plane's.
+// Nothing here is durable.
 package router
 
 import (
@@ -11,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -31,9 +33,18 @@ const (
 	idleConnection = 90 * time.Second
 )
 
+// Config is what a Router works with.
+type Config struct {
+	Metrics platform.Metrics // where the figures of AWS/SageMaker go
+	Clock   platform.Clock
+	Log     *slog.Logger
+}
+
 // Router forwards invocations.
 type Router struct {
 	transport *http.Transport
+	clock     platform.Clock
+	meter     *meter
 	perTarget int64 // invocations at one container at once
 	mu        sync.RWMutex
 	endpoints map[string]*endpoint
@@ -62,16 +73,22 @@ type target struct {
 var _ platform.Routes = (*Router)(nil)
 
 // New makes a Router without routes.
-func New() *Router {
+func New(c Config) *Router {
 	dialer := &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second}
-	return &Router{endpoints: map[string]*endpoint{}, perTarget: perTarget, transport: &http.Transport{
+	return &Router{endpoints: map[string]*endpoint{}, perTarget: perTarget, clock: c.Clock, meter: newMeter(c), transport: &http.Transport{
 		DialContext: dialer.DialContext, MaxIdleConnsPerHost: idlePerTarget, IdleConnTimeout: idleConnection,
 		DisableCompression: true, ForceAttemptHTTP2: false, WriteBufferSize: 32 << 10, ReadBufferSize: 32 << 10,
 	}}
 }
 
-// Close lets go of idle connections.
-func (r *Router) Close() { r.transport.CloseIdleConnections() }
+// Start begins to write metrics down; it forwards without it too.
+func (r *Router) Start() { r.meter.start() }
+
+// Stop writes down what was counted and lets go of idle connections. Whoever calls it lets no one in any more.
+func (r *Router) Stop() {
+	r.meter.stop()
+	r.transport.CloseIdleConnections()
+}
 
 // Set replaces an endpoint's route. Targets that stay keep their count of what is under way.
 func (r *Router) Set(name string, route platform.Route) {
@@ -114,10 +131,22 @@ func (r *Router) Invoke(ctx context.Context, in platform.Invocation) (*platform.
 	if e == nil || len(e.variants) == 0 { // none, or one that does not serve: it comes, has failed, or goes
 		return nil, platform.Errorf(platform.NotFound, in.Endpoint, "Endpoint %s of account not found.", in.Endpoint)
 	}
+	if in.Arrived.IsZero() {
+		in.Arrived = r.clock.Now()
+	}
 	v, err := e.choose(in)
 	if err != nil {
 		return nil, err
 	}
+	answer, err := r.try(ctx, in, v)
+	if err != nil {
+		r.meter.count(ended{endpoint: in.Endpoint, variant: v.name, instances: len(v.targets), failed: ctx.Err() == nil})
+	}
+	return answer, err
+}
+
+// try asks the containers of a variant in turn.
+func (r *Router) try(ctx context.Context, in platform.Invocation, v *variant) (*platform.Answer, error) {
 	// A container that could not be reached has not seen the request: another one may have it.
 	var refused error
 	for _, t := range v.order() {
@@ -199,6 +228,7 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		cancel()
 		return nil, err
 	}
+	sent := r.clock.Now()
 	response, err := r.transport.RoundTrip(request) //nolint:bodyclose // whoever has the answer closes it
 	if err != nil {
 		if errors.Is(context.Cause(ctx), platform.ErrTooLate) {
@@ -207,7 +237,15 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		cancel()
 		return nil, err
 	}
-	answer := &body{ReadCloser: response.Body, done: sync.OnceFunc(func() { cancel(); t.busy.Add(-1) })}
+	answer := &body{ReadCloser: response.Body, ctx: ctx, clock: r.clock, model: r.clock.Now().Sub(sent)}
+	answer.done = sync.OnceFunc(func() {
+		cancel()
+		t.busy.Add(-1)
+		r.meter.count(ended{
+			endpoint: in.Endpoint, variant: v.name, instances: len(v.targets), status: response.StatusCode, failed: answer.broken,
+			model: answer.model, overhead: max(0, r.clock.Now().Sub(in.Arrived)-answer.model), // the clock may have been set meanwhile
+		})
+	})
 	return &platform.Answer{Variant: v.name, Target: t.Target, Status: response.StatusCode, Header: response.Header, Body: answer}, nil
 }
 
@@ -223,10 +261,30 @@ func newRequest(ctx context.Context, address string, in platform.Invocation) (*h
 	return request, nil
 }
 
-// body is an answer's body that ends its invocation when it is closed.
+// body is an answer's body that ends its invocation when it is closed. It adds up how long the container lets its reader wait.
 type body struct {
 	io.ReadCloser
-	done func()
+	ctx    context.Context // the invocation's
+	clock  platform.Clock
+	model  time.Duration
+	broken bool // the container did not come to its end
+	done   func()
+}
+
+// Read says ErrTooLate of an answer that is not whole when its time is over.
+func (b *body) Read(p []byte) (int, error) {
+	from := b.clock.Now()
+	n, err := b.ReadCloser.Read(p)
+	b.model += b.clock.Now().Sub(from)
+	if err != nil && !errors.Is(err, io.EOF) {
+		cause := context.Cause(b.ctx) // another one than the time is that the caller has gone
+		late := errors.Is(cause, platform.ErrTooLate)
+		b.broken = cause == nil || late
+		if late {
+			err = platform.ErrTooLate
+		}
+	}
+	return n, err
 }
 
 func (b *body) Close() error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	telemetry "github.com/stint-ml/stint/drivers/telemetry/memory"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -30,8 +32,8 @@ func says(word string) http.HandlerFunc {
 
 func open(t *testing.T, variants ...platform.RouteVariant) *Router {
 	t.Helper()
-	r := New()
-	t.Cleanup(r.Close)
+	r := New(Config{Metrics: telemetry.New(platform.SystemClock{}), Clock: platform.SystemClock{}, Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(r.Stop)
 	r.Set("e", platform.Route{Variants: variants})
 	return r
 }

@@ -16,8 +16,14 @@ func CheckData(data []platform.Datum) error {
 		if d.Namespace == "" || d.Name == "" {
 			return platform.Errorf(platform.Invalid, d.Name, "a metric needs a namespace and a name")
 		}
-		if math.IsNaN(d.Value) || math.IsInf(d.Value, 0) {
-			return platform.Errorf(platform.Invalid, d.Name, "the value %v of metric %s is not a finite number", d.Value, d.Name)
+		s := d.Statistics()
+		for _, v := range []float64{s.Sum, s.Count, s.Minimum, s.Maximum} {
+			if math.IsNaN(v) || math.IsInf(v, 0) {
+				return platform.Errorf(platform.Invalid, d.Name, "the value %v of metric %s is not a finite number", v, d.Name)
+			}
+		}
+		if s.Count < 0 || s.Minimum > s.Maximum {
+			return platform.Errorf(platform.Invalid, d.Name, "%v values between %v and %v of metric %s cannot be", s.Count, s.Minimum, s.Maximum, d.Name)
 		}
 	}
 	return nil

@@ -134,7 +134,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.endpoints != nil {
 		s.endpoints.Stop()
-		s.router.Close()
+		s.router.Stop()
 	}
 	if s.market != nil {
 		errs = append(errs, s.market.Close())
@@ -215,7 +215,7 @@ func (s *Server) openTraining(ctx context.Context) error {
 	}
 	table, shared, room := runtimes.Open(s.Home.Runtimes()), control.Share(s.runner), control.NewRoom()
 	where := func() (string, string) { return s.Endpoint(), s.S3Endpoint() }
-	s.router = router.New()
+	s.router = router.New(router.Config{Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	s.endpoints = endpoint.New(endpoint.Config{
 		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Clock: clock, Random: rand.Reader,
 		Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, Log: s.Log,
@@ -259,6 +259,7 @@ func (s *Server) startFront(context.Context) error {
 // startTraining comes last: agents must find the front door.
 func (s *Server) startTraining(ctx context.Context) error {
 	s.sweeper = startSweeper(s.telemetry, s.Log)
+	s.router.Start()
 	if err := s.endpoints.Start(ctx); err != nil {
 		return err
 	}

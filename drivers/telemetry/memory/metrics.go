@@ -13,8 +13,7 @@ import (
 
 type point struct {
 	milli int64
-	value float64
-	unit  string
+	platform.Statistics
 }
 
 func text(s platform.Series) string {
@@ -39,7 +38,7 @@ func (t *Telemetry) PutData(ctx context.Context, producer string, seq int64, dat
 			d.Dimensions = maps.Clone(d.Dimensions)
 			t.series[key] = d.Series
 		}
-		t.points[key] = append(t.points[key], point{d.At.UnixMilli(), d.Value, d.Unit})
+		t.points[key] = append(t.points[key], point{d.At.UnixMilli(), d.Statistics()})
 	}
 	return nil
 }
@@ -63,12 +62,12 @@ func (t *Telemetry) Aggregate(ctx context.Context, s platform.Series, start, end
 		n := (p.milli - from) / width
 		a := periods[n]
 		if a == nil {
-			a = &platform.Statistics{Start: telemetry.Time(from + n*width), Minimum: p.value, Maximum: p.value, Unit: p.unit}
+			a = &platform.Statistics{Start: telemetry.Time(from + n*width), Minimum: p.Minimum, Maximum: p.Maximum, Unit: p.Unit}
 			periods[n] = a
 		}
-		a.Count++
-		a.Sum += p.value
-		a.Minimum, a.Maximum, a.Unit = min(a.Minimum, p.value), max(a.Maximum, p.value), min(a.Unit, p.unit)
+		a.Count += p.Count
+		a.Sum += p.Sum
+		a.Minimum, a.Maximum, a.Unit = min(a.Minimum, p.Minimum), max(a.Maximum, p.Maximum), min(a.Unit, p.Unit)
 	}
 	var found []platform.Statistics
 	for _, n := range slices.Sorted(maps.Keys(periods)) {

@@ -53,8 +53,13 @@ func putDatum(tx *drivers.Tx, d platform.Datum, dimensions string) error {
 	if err != nil {
 		return err
 	}
-	at := d.At.UnixMilli()
-	_, err = tx.Exec("INSERT INTO points VALUES(?1, ?2, IFNULL((SELECT max(n)+1 FROM points WHERE series=?1 AND at=?2), 0), ?3, ?4)", id, at, d.Value, d.Unit)
+	at, s := d.At.UnixMilli(), d.Statistics()
+	var low, high any
+	if s.Count != 1 {
+		low, high = s.Minimum, s.Maximum
+	}
+	_, err = tx.Exec("INSERT INTO points(series, at, n, value, unit, count, minimum, maximum)"+
+		" VALUES(?1, ?2, IFNULL((SELECT max(n)+1 FROM points WHERE series=?1 AND at=?2), 0), ?3, ?4, ?5, ?6, ?7)", id, at, s.Sum, s.Unit, s.Count, low, high)
 	return err
 }
 
@@ -70,7 +75,7 @@ func (t *Telemetry) Aggregate(ctx context.Context, s platform.Series, start, end
 	}
 	from := start.UnixMilli()
 	var found []platform.Statistics
-	err = t.db.QueryEach(ctx, "SELECT (at-?1)/?2 AS period, count(*), sum(value), min(value), max(value), min(unit) FROM points"+
+	err = t.db.QueryEach(ctx, "SELECT (at-?1)/?2 AS period, sum(count), sum(value), min(ifnull(minimum, value)), max(ifnull(maximum, value)), min(unit) FROM points"+
 		" WHERE series=(SELECT id FROM series WHERE namespace=?3 AND name=?4 AND dimensions=?5) AND at>=?1 AND at<?6 GROUP BY period ORDER BY period",
 		[]any{from, width, s.Namespace, s.Name, telemetry.DimensionText(s.Dimensions), end.UnixMilli()}, func(scan func(...any) error) error {
 			var a platform.Statistics

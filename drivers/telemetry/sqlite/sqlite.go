@@ -61,6 +61,11 @@ var schema = drivers.Schema{Name: "telemetry", Shrinks: true, Steps: []string{`
 		value REAL NOT NULL, unit TEXT NOT NULL,
 		PRIMARY KEY(series, at, n)) WITHOUT ROWID;
 	CREATE TABLE metric_producers(name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+`, `
+	-- A point may be what several values come to; value is their sum then.
+	ALTER TABLE points ADD COLUMN count REAL NOT NULL DEFAULT 1;
+	ALTER TABLE points ADD COLUMN minimum REAL; -- NULL: value, and so is maximum
+	ALTER TABLE points ADD COLUMN maximum REAL;
 `}}
 
 // Telemetry is a platform.Logs and a platform.Metrics.

@@ -66,6 +66,23 @@ func testAggregate(t *testing.T, s Telemetry) {
 	isKind(t, err, platform.Invalid)
 }
 
+// Values that come together count as if each had come by itself.
+func testAggregateSets(t *testing.T, s Telemetry) {
+	set := func(milli int, count, sum, low, high float64) platform.Datum {
+		d := datum("loss", milli, sum)
+		d.Count, d.Minimum, d.Maximum = count, low, high
+		return d
+	}
+	noError(t, s.PutData(ctx, "", 0, []platform.Datum{set(0, 1000, 2500.5, -3, 40), datum("loss", 10, 7), set(10, 2, 9, 2, 7), set(1000, 1, 5, 5, 5), datum("zero", 0, 0)}))
+	want := []string{"0: n=1003 sum=2516.5 min=-3 max=40 None", "1000: n=1 sum=5 min=5 max=5 None"}
+	if got := aggregate(t, s, series("loss"), 0, 2000, time.Second); !slices.Equal(got, want) {
+		t.Errorf("the series is %q, want %q", got, want)
+	}
+	for _, bad := range []platform.Datum{set(0, -1, 1, 1, 1), set(0, 2, 3, 2, 1), set(0, 2, 3, math.NaN(), 2), set(0, 2, 3, 1, math.Inf(1)), set(0, math.NaN(), 3, 1, 2)} {
+		isKind(t, s.PutData(ctx, "", 0, []platform.Datum{bad}), platform.Invalid)
+	}
+}
+
 func testMetricsOnce(t *testing.T, s Telemetry) {
 	put := func(producer string, seq int64, value float64) {
 		t.Helper()

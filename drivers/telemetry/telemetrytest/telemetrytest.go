@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) Telemetry) {
 		"SweepEdge":        testSweepEdge,
 		"DeleteAndReuse":   testDeleteAndReuse,
 		"Aggregate":        testAggregate,
+		"AggregateSets":    testAggregateSets,
 		"MetricsOnce":      testMetricsOnce,
 		"MetricsRefused":   testMetricsRefused,
 		"Find":             testFind,
