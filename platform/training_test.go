@@ -18,28 +18,35 @@ var update = flag.Bool("update", false, "rewrite the drawings in docs/states")
 // The drawing in the docs is the table in the code.
 func TestTrainingStatesAreDrawn(t *testing.T) {
 	t.Parallel()
+	drawn(t, "../docs/states/training-job.md", TrainingTransitions,
+		"# States of a training job\n\nSecondaryStatus and its legal moves, drawn from `platform.TrainingTransitions` by `go test ./platform -update`.", JobStarting,
+		"TrainingJobStatus follows: `Completed`, `Failed`; `Stopped` for Stopped, MaxRuntimeExceeded and MaxWaitTimeExceeded; `Stopping` for\nStopping and the upload after it; else `InProgress`.")
+}
+
+// drawn compares a drawing with its table, or draws it anew.
+func drawn[S ~string](t *testing.T, path string, table map[S][]S, head string, first S, tail string) {
+	t.Helper()
 	var b bytes.Buffer
-	b.WriteString("# States of a training job\n\nSecondaryStatus and its legal moves, drawn from `platform.TrainingTransitions` by `go test ./platform -update`.\n\n```mermaid\nstateDiagram-v2\n    [*] --> Starting\n")
-	for _, from := range slices.Sorted(maps.Keys(TrainingTransitions)) {
-		for _, to := range TrainingTransitions[from] {
+	fmt.Fprintf(&b, "%s\n\n```mermaid\nstateDiagram-v2\n    [*] --> %s\n", head, first)
+	for _, from := range slices.Sorted(maps.Keys(table)) {
+		for _, to := range table[from] {
 			fmt.Fprintf(&b, "    %s --> %s\n", from, to)
 		}
-		if len(TrainingTransitions[from]) == 0 {
+		if len(table[from]) == 0 {
 			fmt.Fprintf(&b, "    %s --> [*]\n", from)
 		}
 	}
-	b.WriteString("```\n\nTrainingJobStatus follows: `Completed`, `Failed`; `Stopped` for Stopped, MaxRuntimeExceeded and MaxWaitTimeExceeded; `Stopping` for\nStopping and the upload after it; else `InProgress`.\n")
-	const path = "../docs/states/training-job.md"
+	fmt.Fprintf(&b, "```\n\n%s\n", tail)
 	if *update {
 		if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil { // documentation
 			t.Fatal(err)
 		}
 	}
-	drawn, err := os.ReadFile(path)
+	shown, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(drawn, b.Bytes()) {
+	if !bytes.Equal(shown, b.Bytes()) {
 		t.Errorf("%s does not show the table; run go test ./platform -update", path)
 	}
 }
