@@ -29,10 +29,24 @@ const (
 	headerModel      = "X-Amzn-Sagemaker-Target-Model"
 	headerInvoked    = "X-Amzn-Invoked-Production-Variant"
 	headerAttributes = "X-Amzn-Sagemaker-Custom-Attributes"
+
+	// Where an answer is a stream of events, these tell of what is in the events.
+	headerAccept      = "X-Amzn-Sagemaker-Accept"
+	headerContentType = "X-Amzn-Sagemaker-Content-Type"
 )
 
-// passed are the headers that a container sees.
-var passed = []string{"Content-Type", "Accept", headerAttributes, "X-Amzn-Sagemaker-Inference-Id", "X-Amzn-Sagemaker-Session-Id"}
+// operations are the paths below an endpoint, with the permission that each needs and how it writes a container's answer.
+var operations = map[string]struct {
+	action string
+	accept string // the header that says what the caller takes
+	write  func(http.ResponseWriter, *platform.Answer) error
+}{
+	"invocations":                 {"sagemaker:InvokeEndpoint", "Accept", write},
+	"invocations-response-stream": {"sagemaker:InvokeEndpointWithResponseStream", headerAccept, stream},
+}
+
+// passed are the headers that a container sees, beside Accept.
+var passed = []string{"Content-Type", headerAttributes, "X-Amzn-Sagemaker-Inference-Id", "X-Amzn-Sagemaker-Session-Id"}
 
 // returned are the headers of a container's answer that its caller sees.
 var returned = []string{"Content-Type", headerAttributes, "X-Amzn-Sagemaker-New-Session-Id", "X-Amzn-Sagemaker-Closed-Session-Id"}
@@ -57,22 +71,26 @@ type service struct{ Config }
 
 // serve finds the operation by its path.
 func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWriter, r *http.Request, body []byte) error {
-	name, operation, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, pathPrefix), "/")
-	if r.Method != http.MethodPost || operation != "invocations" {
+	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, pathPrefix), "/")
+	operation, known := operations[path]
+	if r.Method != http.MethodPost || !known {
 		return platform.Errorf(platform.NotSupported, name, "Operation %s %s is not supported by this server", r.Method, r.URL.Path)
 	}
 	if r.Header.Get(headerModel) != "" {
 		return platform.Errorf(platform.NotSupported, name, "TargetModel (multi-model endpoints) is not supported by this server")
 	}
 	arn := call.Site.ARN("sagemaker", "endpoint/"+name)
-	if err := call.Authorize(ctx, "sagemaker:InvokeEndpoint", arn, nil); err != nil {
+	if err := call.Authorize(ctx, operation.action, arn, nil); err != nil {
 		return err
 	}
-	in := platform.Invocation{Endpoint: name, Variant: r.Header.Get(headerVariant), Header: map[string][]string{}, Body: body}
+	in := platform.Invocation{Endpoint: name, Variant: r.Header.Get(headerVariant), Header: map[string][]string{}, Body: body, Arrived: call.Now}
 	for _, h := range passed {
 		if v := r.Header.Values(h); len(v) > 0 {
 			in.Header[h] = v
 		}
+	}
+	if v := r.Header.Values(operation.accept); len(v) > 0 {
+		in.Header["Accept"] = v
 	}
 	answer, err := s.Invoker.Invoke(ctx, in)
 	if err != nil {
@@ -82,18 +100,13 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	if answer.Status < 200 || answer.Status > 299 {
 		return s.modelError(call, name, answer)
 	}
-	return write(w, answer)
+	return operation.write(w, answer)
 }
 
 // write streams a container's answer.
 func write(w http.ResponseWriter, a *platform.Answer) error {
 	h := w.Header()
-	for _, name := range returned {
-		if v := http.Header(a.Header).Values(name); len(v) > 0 {
-			h[name] = v
-		}
-	}
-	h[headerInvoked] = []string{a.Variant}
+	give(h, a)
 	if v := http.Header(a.Header).Get("Content-Length"); v != "" {
 		h["Content-Length"] = []string{v}
 	}
@@ -102,6 +115,16 @@ func write(w http.ResponseWriter, a *platform.Answer) error {
 		panic(http.ErrAbortHandler) // half of an answer must not look like a whole one
 	}
 	return nil
+}
+
+// give adds the headers of an answer.
+func give(h http.Header, a *platform.Answer) {
+	for _, name := range returned {
+		if v := http.Header(a.Header).Values(name); len(v) > 0 {
+			h[name] = v
+		}
+	}
+	h[headerInvoked] = []string{a.Variant}
 }
 
 // flushing passes on at once what a container streams.
