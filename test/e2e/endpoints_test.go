@@ -234,3 +234,47 @@ func TestAgentKilledWhileServing(t *testing.T) {
 	}
 	e.delete(t)
 }
+
+// TestDeployWithoutAnySDK is a user who has a model and a script, and only the command line.
+func TestDeployWithoutAnySDK(t *testing.T) {
+	t.Parallel()
+	s := start(t, roomy...)
+	folder := t.TempDir()
+	model := filepath.Join(folder, "model.tar.gz")
+	if err := os.WriteFile(model, tarball(t, map[string]string{"model.json": `{"add": 7}`, "code/inference.py": "an older one"}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := s.stint(t, args...).Output()
+		if err != nil {
+			t.Fatalf("stint %v: %v", args, stderr(err))
+		}
+		return string(out)
+	}
+	run("deploy", model, "--script", filepath.Join("serving", "inference.py"), "--name", "seven", "--env", "SAGEMAKER_MODEL_SERVER_WORKERS=1")
+	if got := run("invoke", "seven", "--data", "[[1, 2]]"); got != "[[8, 9]]" {
+		t.Errorf("the endpoint says %q", got)
+	}
+	if out, err := s.stint(t, "invoke", "seven", "--data", `{"fault": "as told"}`).CombinedOutput(); err == nil || !bytes.Contains(out, []byte("as told")) {
+		t.Errorf("a fault of the model is told as %s: %v", out, err)
+	}
+	eventually(t, 10*time.Second, "the log", func() bool {
+		return bytes.Contains([]byte(run("endpoint", "logs", "seven")), []byte("the model adds 7\n"))
+	})
+	if out := run("endpoint", "delete", "seven"); out != "seven  deleted\n" {
+		t.Errorf("%q", out)
+	}
+	if n := len(s.agents(t)); n != 0 {
+		t.Errorf("%d agents are left", n)
+	}
+	// A model that does not load fails the command, and says why.
+	bad := filepath.Join(folder, "bad.tar.gz")
+	if err := os.WriteFile(bad, tarball(t, map[string]string{"model.json": `{"add": 7, "fault": "the weights are torn"}`}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.stint(t, "deploy", bad, "--script", filepath.Join("serving", "inference.py"), "--name", "torn").CombinedOutput()
+	if err == nil || !bytes.Contains(out, []byte("the weights are torn")) {
+		t.Errorf("%s: %v", out, err)
+	}
+}
