@@ -269,3 +269,22 @@ func TestDeployRefusals(t *testing.T) {
 		}
 	}
 }
+
+func TestCompleteEndpoints(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.seed()
+	b.seedEndpoints()
+	complete := func(words ...string) string {
+		b.execute(t.Context(), append([]string{"__complete", "--home", string(b.home)}, words...))
+		return b.out.take()
+	}
+	for _, words := range [][]string{{"invoke", "d"}, {"endpoint", "describe", "d"}, {"endpoint", "logs", "d"}, {"endpoint", "delete", "d"}} {
+		if out := complete(words...); !strings.HasPrefix(out, "digits\tInService\n:") {
+			t.Errorf("%v: %q", words, out)
+		}
+	}
+	if out := complete("cost", "d"); !strings.HasPrefix(out, "digits-bad\tFailed\ndigits-spot\tCompleted\ndigits\tInService\n") {
+		t.Errorf("%q", out)
+	}
+}
