@@ -240,28 +240,7 @@ func (a *app) printEndpoint(e *describedEndpoint) {
 		}
 		a.print("\n%s\n%s", p.red(title), indent(*e.FailureReason))
 	}
-	t := table{head: []string{"VARIANT", "IMAGE", "MODEL", "INSTANCE", ">READY", ">WEIGHT"}}
-	for _, v := range e.ProductionVariants {
-		model, instance, image := "", "", ""
-		if e.Config != nil {
-			for _, c := range e.Config.ProductionVariants {
-				if *c.VariantName == *v.VariantName {
-					model, instance = shapes.Value(c.ModelName), string(shapes.Value(c.InstanceType))
-				}
-			}
-		}
-		if len(v.DeployedImages) > 0 {
-			image = shapes.Value(v.DeployedImages[0].SpecifiedImage)
-		}
-		t.add(*v.VariantName, image, model, instance,
-			fmt.Sprintf("%d of %d", shapes.Value(v.CurrentInstanceCount), shapes.Value(v.DesiredInstanceCount)), fmt.Sprintf("%g", shapes.Value(v.CurrentWeight)))
-	}
-	if len(t.rows) > 0 {
-		a.print("")
-		for _, line := range t.lines(p) {
-			a.print("%s", line)
-		}
-	}
+	a.printVariants(e)
 	a.section("Configuration", [][2]string{
 		{"name", *e.EndpointConfigName}, {"created", moment(e.CreationTime)}, {"changed", moment(e.LastModifiedTime)},
 	})
@@ -271,6 +250,32 @@ func (a *app) printEndpoint(e *describedEndpoint) {
 			rows = append(rows, [2]string{"a day", day + p.dim("  asked or not")})
 		}
 		a.section("Cost", rows)
+	}
+}
+
+// printVariants shows what serves, or is to.
+func (a *app) printVariants(e *describedEndpoint) {
+	if len(e.ProductionVariants) == 0 {
+		return
+	}
+	wanted := map[string]sagemaker.ProductionVariant{}
+	if e.Config != nil {
+		for _, v := range e.Config.ProductionVariants {
+			wanted[*v.VariantName] = v
+		}
+	}
+	t := table{head: []string{"VARIANT", "IMAGE", "MODEL", "INSTANCE", ">READY", ">WEIGHT"}}
+	for _, v := range e.ProductionVariants {
+		config, image := wanted[*v.VariantName], ""
+		if len(v.DeployedImages) > 0 {
+			image = shapes.Value(v.DeployedImages[0].SpecifiedImage)
+		}
+		t.add(*v.VariantName, image, shapes.Value(config.ModelName), string(shapes.Value(config.InstanceType)),
+			fmt.Sprintf("%d of %d", shapes.Value(v.CurrentInstanceCount), shapes.Value(v.DesiredInstanceCount)), fmt.Sprintf("%g", shapes.Value(v.CurrentWeight)))
+	}
+	a.print("")
+	for _, line := range t.lines(a.onOut) {
+		a.print("%s", line)
 	}
 }
 
@@ -304,23 +309,22 @@ func (a *app) endpointLogs(ctx context.Context, c *client.Client, name string, f
 		return a.printLogLine(line)
 	}
 	log := newEndpointLog(c, name)
-	read := func() error { return log.next(ctx, each) }
-	first := read
-	if f.tail >= 0 {
-		first = func() error { return log.last(ctx, f.tail, each) }
-	}
-	for {
+	for first := true; ; first = false {
 		// The status first: what is said before the end is in the log before the status says so.
 		e, gone := c.DescribeEndpoint(ctx, name)
 		if gone != nil && !isGone(gone) {
 			return gone
 		}
-		if err := first(); err != nil {
-			return err
+		var err error
+		if first && f.tail >= 0 {
+			err = log.last(ctx, f.tail, each)
+		} else {
+			err = log.next(ctx, each)
 		}
-		first = read
 		switch {
-		case gone != nil && !said:
+		case err != nil:
+			return err
+		case gone != nil && !said: // a deleted endpoint's log stays
 			return a.explainGone(gone, name)
 		case gone != nil || !f.follow || *e.EndpointStatus == sagemaker.EndpointStatusFailed:
 			return nil

@@ -227,7 +227,7 @@ func TestTheScriptTakesThePlaceOfTheArchivesCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.Remove(name)
+	defer os.Remove(name) //nolint:errcheck // a leftover in the temporary folder harms nobody
 	packed, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
