@@ -13,16 +13,16 @@ def serving(bucket):
 
 
 class Asking:
-    """Asks an endpoint again and again beside the block, and keeps every answer."""
+    """Asks an endpoint again and again beside the block, and keeps every answer of each asker in order."""
 
     def __init__(self, serving, name, askers=3):
-        self.answers, self.errors, self._over = [], [], threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(Serving(serving.bucket), name)) for _ in range(askers)]
+        self.heard, self.errors, self._over = [[] for _ in range(askers)], [], threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(Serving(serving.bucket), name, heard)) for heard in self.heard]
 
-    def _ask(self, serving, name):
+    def _ask(self, serving, name, heard):
         while not self._over.is_set():
             try:
-                self.answers.append(serving.adds(name))
+                heard.append(serving.adds(name))
             except Exception as error:  # whatever it is, it is one too many
                 self.errors.append(error)
                 return
@@ -30,7 +30,7 @@ class Asking:
     def __enter__(self):
         for thread in self._threads:
             thread.start()
-        self.hears(0)
+        self.hears(1)
         return self
 
     def __exit__(self, *_):
@@ -40,9 +40,9 @@ class Asking:
         assert not self.errors, self.errors
 
     def hears(self, count):
-        """Waits for so many answers more than there are."""
-        more = len(self.answers) + count
-        eventually(lambda: self.errors or len(self.answers) > more, f"{count} more answers", limit=LIMIT)
+        """Waits until each asker has so many answers more than now."""
+        more = [len(heard) + count for heard in self.heard]
+        eventually(lambda: self.errors or all(len(h) >= m for h, m in zip(self.heard, more)), f"{count} more answers", limit=LIMIT)
 
 
 def test_updates_lose_no_request(serving):
@@ -58,25 +58,27 @@ def test_updates_lose_no_request(serving):
             s.sm.update_endpoint(EndpointName=name, EndpointConfigName=next_config)
         d = s.until(name, "InService")
         assert d["EndpointConfigName"] == next_config and d["ProductionVariants"][0]["CurrentInstanceCount"] == 2
-        asking.hears(20)
-        assert set(asking.answers) == {1, 2} and asking.answers == sorted(asking.answers)
+        asking.hears(10)
+        for heard in asking.heard:
+            assert set(heard) == {1, 2} and heard == sorted(heard), heard
         # 2. One instance fewer.
         s.sm.update_endpoint_weights_and_capacities(
             EndpointName=name, DesiredWeightsAndCapacities=[{"VariantName": "AllTraffic", "DesiredInstanceCount": 1}]
         )
         eventually(lambda: s.describe(name)["ProductionVariants"][0]["CurrentInstanceCount"] == 1, "one instance", limit=LIMIT)
         s.until(name, "InService")
-        asking.hears(20)
+        asking.hears(10)
         # 3. A model that does not load: what served goes on.
         s.sm.update_endpoint(EndpointName=name, EndpointConfigName=s.config(torn))
         d = s.until(name, "InService")
         assert d["EndpointConfigName"] == next_config and "torn" in d["FailureReason"]
-        asking.hears(20)
+        asking.hears(10)
         # 4. Back to the first.
         s.sm.update_endpoint(EndpointName=name, EndpointConfigName=s.config(first))
         d = s.until(name, "InService")
         assert "FailureReason" not in d
-        eventually(lambda: asking.answers[-1] == 1, "the first model")
+        asking.hears(1)
+        eventually(lambda: all(heard[-1] == 1 for heard in asking.heard), "the first model")
     s.sm.delete_endpoint(EndpointName=name)
 
 

@@ -32,7 +32,7 @@ def test_operations_that_are_not_built(sm, iam, logs, sts):
     ("sqs", "list_queues", {}),
     ("ec2", "describe_instances", {}),
     ("lambda", "list_functions", {}),
-    ("sagemaker-runtime", "invoke_endpoint", {"EndpointName": "e", "Body": b"1"}),
+    ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "e", "InputLocation": "s3://b/k"}),
 ])
 def test_services_that_are_not_built(service, call, arguments):
     with refused("UnsupportedOperation", "not supported by this server"):
