@@ -198,7 +198,7 @@ func cliTraining(t *testing.T, aws *cli) {
 	if out, err := exec.Command("tar", "-xzOf", filepath.Join(aws.dir, "model.tar.gz"), "w").Output(); err != nil || string(out) != "w\n" {
 		t.Errorf("the model holds %q: %v", out, stderr(err))
 	}
-	if out := aws.fails(t, "sagemaker", "list-endpoints"); !strings.Contains(out, "UnsupportedOperation") {
+	if out := aws.fails(t, "sagemaker", "list-pipelines"); !strings.Contains(out, "UnsupportedOperation") {
 		t.Error(out)
 	}
 }
