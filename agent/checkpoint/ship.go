@@ -160,7 +160,7 @@ type shipment struct {
 // send reads the file once: it hashes, compares and ships on the way.
 func (s *Syncer) send(ctx context.Context, f *os.File, w *work, to destination) (*content, error) {
 	sh := &shipment{Syncer: s, ctx: ctx, file: f, work: w, begun: to.begun, got: &content{Key: to.key, Size: w.size, Chunk: s.chunk}}
-	info, err := s.Blobs().Compose(ctx, s.uri(to.key), sh.all, platform.Composing{New: true, Begun: to.begun})
+	info, err := s.Blobs().Compose(ctx, s.uri(to.key), sh.all, platform.Composing{New: true, Fresh: w.old == nil, Begun: to.begun})
 	s.settleBegun(w, to)
 	if err != nil {
 		return nil, err

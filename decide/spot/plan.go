@@ -83,7 +83,7 @@ func newPlan(job Job, fall, rise Hazards) *plan {
 		step: step, steps: int(horizon/step) + 1, ratio: float32(job.PriceRatio),
 		change: float64(job.Changeover) / float64(step), risk: float64(job.AtRisk) / float64(step),
 	}
-	p.levels = levels(float64(slack)/float64(step), p.change)
+	p.levels = levels(float64(slack)/float64(step), p.change, p.risk)
 	p.wait, p.start = p.shifts(1), p.shifts(p.change)
 	p.chain = chain(step, fall, rise)
 	p.stride = max(int(math.Sqrt(float64(p.steps))), 1)
@@ -91,8 +91,9 @@ func newPlan(job Job, fall, rise Hazards) *plan {
 	return p
 }
 
-// levels are fine where a changeover matters and coarser from there on.
-func levels(slack, change float64) []float64 {
+// levels are fine where a changeover matters and coarser from there on. Where a choice begins to be safe there always is one:
+// between two levels of which only one can hold the deadline the plan would see more slack than there is.
+func levels(slack, change, risk float64) []float64 {
 	fine := 0.25
 	if change > 0.125 {
 		fine = change / math.Ceil(change/fine)
@@ -101,6 +102,11 @@ func levels(slack, change float64) []float64 {
 	for s := 0.0; s < slack; {
 		s = min(s+max(fine, growth*s), slack)
 		all = append(all, s)
+	}
+	for _, edge := range [...]float64{change, change + 1, change + risk, 2*change + risk} {
+		if i, found := slices.BinarySearch(all, edge); !found && edge < slack {
+			all = slices.Insert(all, i, edge)
+		}
 	}
 	return all
 }
@@ -254,11 +260,25 @@ func (p *plan) back(left int, after, value, before layer) {
 			clear(values[home][done:])
 		}
 		p.choose(left, done, state >= classes, rows, values)
+		p.extend(done, values[Wait])
 	}
 	for state := range states {
 		for home := range Choice(homes) {
 			p.expect(home, state, value, before)
 		}
+		clear(p.row(before, Spot, state)[done:]) // a job that is done loses nothing with its capacity
+	}
+}
+
+// extend goes on, for a job that waits, as if work could be less than none. Waiting leaves work as it is, but reading between
+// two levels of slack takes some from the one and gives it to the other: if the first changeover, too, vanished with the last
+// of the work, waiting would seem to pay.
+func (p *plan) extend(done int, waiting []float32) {
+	if done == 0 || waiting[done-1] >= never/2 {
+		return
+	}
+	for i := done; i < len(waiting); i++ {
+		waiting[i] = waiting[done-1] - float32(p.levels[i]-p.levels[done-1])*min(p.ratio, 1)
 	}
 }
 

@@ -18,6 +18,7 @@ from .wire import Refused
 PEEK = 4096
 ARMED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 LINGER_SECONDS = 2.0
+SETTLING_SECONDS = 1.0
 BEHIND = 1024  # connections that may wait to be accepted
 MANAGEMENT_BODY = 64 * 1024
 
@@ -75,6 +76,7 @@ class Group:
         self.processes = []
         self.waiting = deque()  # clients whose request no worker can take yet
         self.loaded = False  # whether a worker ever was ready
+        self.settled_at = 0.0  # the monotonic clock when the workers ought to be ready all
         self.removed = False
         self.failures = 0  # deaths in a row
         self.restarts = []  # when to start workers anew
@@ -84,6 +86,11 @@ class Group:
     def executors(self):
         """The loops that serve."""
         return [e for process in self.processes for e in process.executors if e.ready and not e.told_to_end]
+
+    @property
+    def settling(self):
+        """Whether its first workers are only just becoming ready, one after the other."""
+        return time.monotonic() < self.settled_at and not all(e.ready for process in self.processes for e in process.executors)
 
 
 class Front:
@@ -282,6 +289,9 @@ class Front:
         candidates = group.executors()
         if not self.sticky:
             candidates = [e for e in candidates if len(e.clients) < e.capacity]
+        elif group.settling:
+            # Or all that waits would stay with the worker that happened to be first.
+            candidates = [e for e in candidates if not e.clients]
         return min(candidates, key=lambda e: (len(e.clients), e.busy_since > 0), default=None)
 
     def _give(self, client, executor):

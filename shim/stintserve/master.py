@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import channel, worker
-from .front import Executor, Front, Group
+from .front import SETTLING_SECONDS, Executor, Front, Group
 from .handler import LoadError
 from .models import Models
 
@@ -195,6 +195,7 @@ class Master:
                 process.ready_since = time.monotonic()
             if not group.loaded:
                 group.loaded = True
+                group.settled_at = time.monotonic() + SETTLING_SECONDS
                 self._loaded(group)
             self.front.share_out(group)
             self.front.feed(group)

@@ -51,7 +51,7 @@ func composing(t *testing.T, s Store) {
 		for _, p := range pieces {
 			want = append(want, p.Data...)
 		}
-		info := compose(t, s, name, platform.Composing{}, pieces...)
+		info := compose(t, s, name, platform.Composing{Fresh: len(name) == 4}, pieces...)
 		if info.Size != int64(len(want)) || !bytes.Equal(read(t, s, name, 0, -1), want) {
 			t.Errorf("%s: reads something else; %+v", name, info)
 		}
@@ -100,6 +100,9 @@ func composingCopies(t *testing.T, s Store) {
 	old := platform.BlobInfo{URI: s.uri("small"), Size: 5, ETag: stat(t, s, "small copy").ETag + "x"}
 	_, err := s.Blobs.Compose(t.Context(), s.uri("c"), sequence(nil, platform.Piece{From: old, Length: 5}), platform.Composing{})
 	wantKind(t, err, platform.Conflict)
+	onlyFresh := platform.Composing{Fresh: true}
+	_, err = s.Blobs.Compose(t.Context(), s.uri("c"), sequence(nil, platform.Piece{From: stat(t, s, "small"), Length: 5}), onlyFresh)
+	wantKind(t, err, platform.Invalid)
 	_, err = s.Blobs.Compose(t.Context(), s.uri("c"), sequence(nil, platform.Piece{From: platform.BlobInfo{URI: s.uri("nowhere")}, Length: 5}), platform.Composing{})
 	wantKind(t, err, platform.NotFound)
 	_, err = s.Blobs.Stat(t.Context(), s.uri("c"))

@@ -204,6 +204,9 @@ func (b *Blobs) Compose(ctx context.Context, u platform.URI, pieces iter.Seq2[pl
 	}
 	data, last := []byte{}, least
 	for p, err := range pieces {
+		if err == nil && how.Fresh && p.Data == nil {
+			err = platform.Errorf(platform.Invalid, string(u), "a piece of %s is a stretch of another object, and there should be none", u)
+		}
 		if err == nil {
 			var stretch []byte
 			stretch, err = b.piece(ctx, p, u, last >= least)

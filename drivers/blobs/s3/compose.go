@@ -47,7 +47,7 @@ func (b *Blobs) Compose(ctx context.Context, u platform.URI, pieces iter.Seq2[pl
 		b.giveUp(ctx, u, how.Begun)
 		return b.composeWhole(ctx, u, first, how)
 	}
-	c := &composition{multipart: multipart{b: b, u: u}, begun: how.Begun, onlyNew: how.New, next: next, ahead: first, ids: map[int32]string{}}
+	c := &composition{multipart: multipart{b: b, u: u}, begun: how.Begun, onlyNew: how.New, fresh: how.Fresh, next: next, ahead: first, ids: map[int32]string{}}
 	return c.run(ctx)
 }
 
@@ -117,6 +117,7 @@ func (b *Blobs) madeByUs(ctx context.Context, info platform.BlobInfo, tries int,
 type composition struct {
 	multipart
 	onlyNew bool
+	fresh   bool
 	begun   *platform.Begun
 	next    func() (platform.Piece, error, bool)
 	ahead   []platform.Piece // pulled, but not sent yet
@@ -172,11 +173,15 @@ func (c *composition) judge(ctx context.Context, info platform.BlobInfo, err err
 	}
 }
 
-// create begins the upload. It names no checksum algorithm, since copied parts bring none or another one: parts at hand carry
-// an MD5 instead.
+// create begins the upload. It names a checksum algorithm only when there will be no copied parts, as those bring none or another
+// one: parts at hand carry an MD5 instead, which costs more.
 func (c *composition) create(ctx context.Context) error {
+	in := &s3.CreateMultipartUploadInput{Bucket: c.bucket, Key: c.key}
+	if c.fresh {
+		in.ChecksumAlgorithm = types.ChecksumAlgorithmCrc32
+	}
 	return c.b.retry(ctx, "s3:PutObject", c.u, func(ctx context.Context) error {
-		out, err := c.b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: c.bucket, Key: c.key})
+		out, err := c.b.client.CreateMultipartUpload(ctx, in)
 		if err == nil {
 			c.id = out.UploadId
 		}
@@ -193,7 +198,7 @@ func (c *composition) remember(cause error) {
 	parts := map[int32]platform.BegunPart{}
 	for _, p := range c.parts {
 		if n := aws.ToInt32(p.PartNumber); c.ids[n] != "" {
-			parts[n] = platform.BegunPart{ID: c.ids[n], ETag: aws.ToString(p.ETag)}
+			parts[n] = platform.BegunPart{ID: c.ids[n], ETag: aws.ToString(p.ETag), Checksum: aws.ToString(p.ChecksumCRC32)}
 		}
 	}
 	*c.begun = platform.Begun{Upload: aws.ToString(c.id), Parts: parts}
@@ -266,27 +271,43 @@ func (c *composition) part(ctx context.Context, part *types.CompletedPart, p pla
 	if c.begun != nil {
 		if had, ok := c.begun.Parts[n]; ok && had.ID == p.ID && p.ID != "" {
 			part.ETag = aws.String(had.ETag)
+			if had.Checksum != "" {
+				part.ChecksumCRC32 = aws.String(had.Checksum)
+			}
 			c.has(n, p.ID)
 			return nil
 		}
+	}
+	if p.Data == nil && c.fresh {
+		return platform.Errorf(platform.Invalid, string(c.u), "a piece of %s is a stretch of another object, and there should be none", c.u)
 	}
 	err := c.b.retry(ctx, "s3:PutObject", c.u, func(ctx context.Context) (err error) {
 		if p.Data == nil {
 			part.ETag, err = c.copyPart(ctx, n, p)
 			return err
 		}
-		sum := md5.Sum(p.Data)
-		out, err := c.b.client.UploadPart(ctx, &s3.UploadPartInput{
-			Bucket: c.bucket, Key: c.key, UploadId: c.id, PartNumber: part.PartNumber,
-			Body: bytes.NewReader(p.Data), ContentLength: aws.Int64(int64(len(p.Data))), ContentMD5: aws.String(base64.StdEncoding.EncodeToString(sum[:])),
-		})
-		if err == nil {
-			part.ETag = out.ETag
-		}
-		return err
+		return c.sendData(ctx, part, p.Data)
 	})
 	if err == nil {
 		c.has(n, p.ID)
+	}
+	return err
+}
+
+func (c *composition) sendData(ctx context.Context, part *types.CompletedPart, data []byte) error {
+	in := &s3.UploadPartInput{
+		Bucket: c.bucket, Key: c.key, UploadId: c.id, PartNumber: part.PartNumber, Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
+	}
+	if c.fresh {
+		part.ChecksumCRC32 = checksum(data)
+		in.ChecksumCRC32 = part.ChecksumCRC32
+	} else {
+		sum := md5.Sum(data)
+		in.ContentMD5 = aws.String(base64.StdEncoding.EncodeToString(sum[:]))
+	}
+	out, err := c.b.client.UploadPart(ctx, in)
+	if err == nil {
+		part.ETag = out.ETag
 	}
 	return err
 }

@@ -15,8 +15,11 @@ SHARED = os.environ["AWS_ENDPOINT_URL"]
 def test_operations_that_are_not_built(sm, iam, logs, sts):
     for call, name in (
         (lambda: sm.list_pipelines(), "ListPipelines"),
-        (lambda: sm.delete_pipeline(PipelineName="p", ClientRequestToken="t" * 32), "DeletePipeline"),
-        (lambda: sm.describe_auto_ml_job(AutoMLJobName="a"), "DescribeAutoMLJob"),
+        (lambda: sm.describe_processing_job(ProcessingJobName="p"), "DescribeProcessingJob"),
+        (lambda: sm.create_feature_group(
+            FeatureGroupName="g", RecordIdentifierFeatureName="r", EventTimeFeatureName="e",
+            FeatureDefinitions=[{"FeatureName": "r", "FeatureType": "String"}],
+        ), "CreateFeatureGroup"),
         (lambda: sm.search(Resource="TrainingJob"), "Search"),
         (lambda: iam.list_groups(), "ListGroups"),
         (lambda: logs.start_query(logGroupName="g", startTime=0, endTime=1, queryString="fields @message"), "StartQuery"),
@@ -32,7 +35,7 @@ def test_operations_that_are_not_built(sm, iam, logs, sts):
     ("sqs", "list_queues", {}),
     ("ec2", "describe_instances", {}),
     ("lambda", "list_functions", {}),
-    ("sagemaker-runtime", "invoke_endpoint_async", {"EndpointName": "e", "InputLocation": "s3://b/k"}),
+    ("sagemaker-featurestore-runtime", "get_record", {"FeatureGroupName": "g", "RecordIdentifierValueAsString": "r"}),
 ])
 def test_services_that_are_not_built(service, call, arguments):
     with refused("UnsupportedOperation", "not supported by this server"):
