@@ -38,7 +38,7 @@ help: ## print this help
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { sub("%", "NAME", $$1); printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: demo
-demo: ## the main job: train on real data with the unchanged SageMaker SDK, fetch the model, read the bill
+demo: ## the main job: train on real data with the unchanged SageMaker SDK, fetch the model, serve it, read the bill
 	@scripts/setup.sh debian sdk2
 	@$(MAKE) build
 	$(say) "demo: examples/digits"
