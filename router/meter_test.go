@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -117,8 +118,7 @@ func TestInvocationsAreCountedAsCloudWatchHasThem(t *testing.T) {
 			<-q.Context().Done()
 		default:
 			c.advance(3 * time.Millisecond)
-			var status int
-			fmt.Sscan(string(body), &status)
+			status, _ := strconv.Atoi(string(body))
 			w.WriteHeader(status)
 			fmt.Fprint(w, "answer")
 		}

@@ -229,7 +229,7 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		return nil, err
 	}
 	sent := r.clock.Now()
-	response, err := r.transport.RoundTrip(request) //nolint:bodyclose // whoever has the answer closes it
+	response, err := r.transport.RoundTrip(request) // whoever has the answer closes its body
 	if err != nil {
 		if errors.Is(context.Cause(ctx), platform.ErrTooLate) {
 			err = platform.ErrTooLate

@@ -8,10 +8,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/api/apitest"
@@ -57,10 +59,20 @@ func open(t *testing.T, answer func(platform.Invocation) (*platform.Answer, erro
 	}), c
 }
 
+// reply is what a caller gets; the test's end closes it.
+type reply struct {
+	StatusCode    int
+	Header        http.Header
+	ContentLength int64
+	Body          io.ReadCloser
+}
+
 // post signs and sends; headers come in pairs.
-func post(t *testing.T, d *apitest.Door, as sigv4.Credentials, path string, body io.Reader, headers ...string) *http.Response {
+func post(t *testing.T, d *apitest.Door, as sigv4.Credentials, path string, body io.Reader, headers ...string) reply {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, d.URL+path, body)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what should stream and does not would never end
+	t.Cleanup(cancel)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.URL+path, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +87,7 @@ func post(t *testing.T, d *apitest.Door, as sigv4.Credentials, path string, body
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = response.Body.Close() })
-	return response
+	return reply{response.StatusCode, response.Header, response.ContentLength, response.Body}
 }
 
 // refusal is an error as a client reads it.
@@ -89,7 +101,7 @@ type refusal struct {
 }
 
 // refused reads an error of this status.
-func refused(t *testing.T, r *http.Response, status int) (said refusal) {
+func refused(t *testing.T, r reply, status int) (said refusal) {
 	t.Helper()
 	body, err := io.ReadAll(r.Body)
 	if err == nil {
@@ -128,8 +140,11 @@ func TestAnInvocationGoesToTheContainerAndItsAnswerBack(t *testing.T) {
 	if in.Endpoint != "e" || in.Variant != "blue" || string(in.Body) != "1,2" || !in.Arrived.Equal(d.Clock.Now()) {
 		t.Errorf("the data plane is asked %+v", in)
 	}
-	if in.Header["Accept"][0] != "text/plain" || in.Header["X-Amzn-Sagemaker-Inference-Id"][0] != "i" || in.Header["X-Amzn-Sagemaker-Session-Id"][0] != "s" ||
-		in.Header["X-Amzn-Sagemaker-Custom-Attributes"][0] != "c=1" || in.Header["Content-Type"][0] != "text/csv" || len(in.Header) != 5 {
+	want := map[string][]string{
+		"Content-Type": {"text/csv"}, "Accept": {"text/plain"}, "X-Amzn-Sagemaker-Custom-Attributes": {"c=1"},
+		"X-Amzn-Sagemaker-Inference-Id": {"i"}, "X-Amzn-Sagemaker-Session-Id": {"s"},
+	}
+	if !reflect.DeepEqual(in.Header, want) {
 		t.Errorf("the container sees %v", in.Header)
 	}
 }
@@ -304,7 +319,7 @@ func TestWhatAContainerStreamsIsPassedOnAtOnce(t *testing.T) {
 				t.Fatalf("%q %v", seen, err)
 			}
 		}
-		more.Close()
+		_ = more.Close()
 		if _, err := io.ReadAll(r.Body); err != nil {
 			t.Error(err)
 		}

@@ -19,7 +19,7 @@ import (
 const streamed = invocations + "-response-stream"
 
 // events reads a stream to its end; each is its headers' values and its payload. The decoder checks the lengths and both checksums.
-func events(t *testing.T, r *http.Response) (said []string) {
+func events(t *testing.T, r reply) (said []string) {
 	t.Helper()
 	decoder := eventstream.NewDecoder()
 	for {
@@ -133,7 +133,7 @@ func TestACallerWhoLeavesEndsTheContainersWork(t *testing.T) {
 		if _, err := io.ReadFull(r.Body, make([]byte, 100)); err != nil {
 			t.Fatal(err)
 		}
-		r.Body.Close()
+		_ = r.Body.Close()
 		select {
 		case <-body.closed:
 		case <-time.After(20 * time.Second):
