@@ -309,30 +309,40 @@ func (a *app) endpointLogs(ctx context.Context, c *client.Client, name string, f
 		return a.printLogLine(line)
 	}
 	log := newEndpointLog(c, name)
-	for first := true; ; first = false {
+	read := log.next
+	if f.tail >= 0 {
+		read = func(ctx context.Context, each func(logLine) error) error { return log.last(ctx, f.tail, each) }
+	}
+	for ; ; read = log.next {
 		// The status first: what is said before the end is in the log before the status says so.
-		e, gone := c.DescribeEndpoint(ctx, name)
-		if gone != nil && !isGone(gone) {
-			return gone
-		}
-		var err error
-		if first && f.tail >= 0 {
-			err = log.last(ctx, f.tail, each)
-		} else {
-			err = log.next(ctx, each)
+		over, gone, err := endpointOver(ctx, c, name)
+		if err == nil {
+			err = read(ctx, each)
 		}
 		switch {
 		case err != nil:
 			return err
 		case gone != nil && !said: // a deleted endpoint's log stays
 			return a.explainGone(gone, name)
-		case gone != nil || !f.follow || *e.EndpointStatus == sagemaker.EndpointStatusFailed:
+		case over || !f.follow:
 			return nil
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
 			return err
 		}
 	}
+}
+
+// endpointOver reports whether an endpoint will say nothing more, and the refusal when that is because it is gone.
+func endpointOver(ctx context.Context, c *client.Client, name string) (over bool, gone, err error) {
+	e, err := c.DescribeEndpoint(ctx, name)
+	switch {
+	case isGone(err):
+		return true, err, nil
+	case err != nil:
+		return false, nil, err
+	}
+	return *e.EndpointStatus == sagemaker.EndpointStatusFailed, nil, nil
 }
 
 func (a *app) endpointDeleteCommand() *cobra.Command {
