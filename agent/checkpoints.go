@@ -251,10 +251,12 @@ func (a *agent) lastSync(life context.Context, torn bool) error {
 	if err == nil || life.Err() != nil {
 		return nil
 	}
+	why := err // what the store says when time is up tells less than that it was
 	if inTime.Err() != nil {
-		err = errors.Join(context.Cause(inTime), err)
+		why = context.Cause(inTime)
+		err = errors.Join(why, err)
 	}
-	a.warn(fmt.Sprintf("the last checkpoints could not be brought to %s: %v", a.job.Checkpoints.URI, err))
+	a.warn(fmt.Sprintf("the last checkpoints could not be brought to %s in time: %v", a.job.Checkpoints.URI, why))
 	return err
 }
 

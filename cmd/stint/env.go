@@ -185,9 +185,10 @@ func writeSageMakerConfig(home server.Home, site platform.Site) (string, error) 
 	if have, err := os.ReadFile(name); err == nil && bytes.Equal(have, doc.Bytes()) {
 		return name, nil
 	}
-	// Whole or not at all: an SDK may read it just now.
-	if err := os.WriteFile(name+".new", doc.Bytes(), 0o644); err != nil { //nolint:gosec // it holds no secret
+	// Whole or not at all: an SDK may read it just now. Under a name of its own: another `stint env` may write it just now, too.
+	draft := fmt.Sprintf("%s.%d.new", name, os.Getpid())
+	if err := os.WriteFile(draft, doc.Bytes(), 0o644); err != nil { //nolint:gosec // it holds no secret
 		return "", fmt.Errorf("write the SageMaker configuration: %w", err)
 	}
-	return name, os.Rename(name+".new", name)
+	return name, os.Rename(draft, name)
 }

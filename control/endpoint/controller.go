@@ -168,28 +168,7 @@ func (c *Controller) read(ctx context.Context, name string) (*platform.Endpoint,
 	return platform.ReadEndpoint(rec)
 }
 
-// change reads an endpoint, lets f alter it, and commits it together with the rest of the Tx that f returns. When somebody
-// else changed the record first, f is called again on the new one. f returns false to leave everything as it is.
+// change alters an endpoint by its name, as control.Change does.
 func (c *Controller) change(ctx context.Context, name string, f func(*platform.Endpoint) (platform.Tx, bool, error)) (*platform.Endpoint, error) {
-	for {
-		rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindEndpoint, Name: name})
-		if err != nil {
-			return nil, err
-		}
-		e, err := platform.ReadEndpoint(rec)
-		if err != nil {
-			return nil, err
-		}
-		tx, changed, err := f(e)
-		if err != nil || !changed {
-			return e, err
-		}
-		if rec, err = e.Record(rec, c.Clock.Now()); err != nil {
-			return nil, err
-		}
-		tx.Puts = append(tx.Puts, platform.Put{Record: rec})
-		if err = c.Store.Commit(ctx, tx); !platform.Is(err, platform.Conflict) {
-			return e, err
-		}
-	}
+	return control.Change(ctx, c.Store, c.Clock, platform.Key{Kind: platform.KindEndpoint, Name: name}, platform.ReadEndpoint, f)
 }

@@ -234,28 +234,7 @@ func (c *Controller) read(ctx context.Context, name string) (*platform.TrainingJ
 	return job, rec.Revision, err
 }
 
-// change reads a job, lets f alter it, and commits it together with the rest of the Tx that f returns. When somebody else
-// changed the record first, f is called again on the new one. f returns false to leave everything as it is.
+// change alters a job by its name, as control.Change does.
 func (c *Controller) change(ctx context.Context, name string, f func(*platform.TrainingJob) (platform.Tx, bool, error)) (*platform.TrainingJob, error) {
-	for {
-		rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindTrainingJob, Name: name})
-		if err != nil {
-			return nil, err
-		}
-		job, err := platform.ReadTrainingJob(rec)
-		if err != nil {
-			return nil, err
-		}
-		tx, changed, err := f(job)
-		if err != nil || !changed {
-			return job, err
-		}
-		if rec, err = job.Record(rec, c.Clock.Now()); err != nil {
-			return nil, err
-		}
-		tx.Puts = append(tx.Puts, platform.Put{Record: rec})
-		if err = c.Store.Commit(ctx, tx); !platform.Is(err, platform.Conflict) {
-			return job, err
-		}
-	}
+	return control.Change(ctx, c.Store, c.Clock, platform.Key{Kind: platform.KindTrainingJob, Name: name}, platform.ReadTrainingJob, f)
 }

@@ -123,7 +123,7 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	// 1. Drop what is known already; refuse a gap.
-	fresh, err := unknown(reports, max(d.acked, attempt.ReportSeq))
+	fresh, err := control.Unknown(reports, max(d.acked, attempt.ReportSeq))
 	if err != nil {
 		return platform.Ack{}, err
 	}
@@ -174,20 +174,6 @@ func (c *Controller) deliveryOf(id platform.AgentID) *delivery {
 		c.delivery[id] = d
 	}
 	return d
-}
-
-// unknown gives the reports above seq. After a restart an agent may go on above what the record says, as logs alone do not
-// touch the record; inside one delivery there is never a gap.
-func unknown(reports []platform.Report, seq int64) ([]platform.Report, error) {
-	for i, r := range reports {
-		if i > 0 && r.Seq != reports[i-1].Seq+1 {
-			return nil, platform.Errorf(platform.Invalid, "", "report %d follows report %d", r.Seq, reports[i-1].Seq)
-		}
-	}
-	for len(reports) > 0 && reports[0].Seq <= seq {
-		reports = reports[1:]
-	}
-	return reports, nil
 }
 
 // ship stores what a report adds to the log and to the metrics.
