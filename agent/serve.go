@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -169,21 +168,7 @@ func (a *agent) fetchModel(ctx context.Context) error {
 	if uri == "" {
 		return nil // a container that brings its own
 	}
-	folder := filepath.Join(a.Root, modelFolder)
-	err := a.store.try(ctx, func(blobs platform.Blobs) error {
-		if err := os.RemoveAll(folder); err != nil {
-			return diskError(folder, err)
-		}
-		if err := a.owned(folder); err != nil {
-			return err
-		}
-		in, err := blobs.Open(ctx, uri, 0, -1)
-		if err != nil {
-			return err
-		}
-		defer in.Close()
-		return a.unpack(uri, body{in, uri}, folder)
-	})
+	err := a.fetchArchive(ctx, uri, filepath.Join(a.Root, modelFolder))
 	switch {
 	case platform.Is(err, platform.NotFound):
 		return clientError(string(uri), "Could not find model data at %s: %w", uri, err)

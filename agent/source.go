@@ -33,7 +33,19 @@ func (a *agent) fetchSource(ctx context.Context) error {
 	}
 	uri := platform.URI(value)
 	folder := filepath.Join(a.Root, codeFolder)
-	err := a.store.try(ctx, func(blobs platform.Blobs) error {
+	err := a.fetchArchive(ctx, uri, folder)
+	switch {
+	case platform.Is(err, platform.NotFound):
+		return clientError(value, "the source %s (hyperparameter %s) does not exist; upload it again: %w", uri, sourceParameter, err)
+	case platform.Is(err, platform.Denied):
+		return clientError(value, "the source %s (hyperparameter %s) may not be read by the job's role: %w", uri, sourceParameter, err)
+	}
+	return err
+}
+
+// fetchArchive unpacks an archive of the store into a folder of its own, which belongs to the user.
+func (a *agent) fetchArchive(ctx context.Context, uri platform.URI, folder string) error {
+	return a.store.try(ctx, func(blobs platform.Blobs) error {
 		if err := os.RemoveAll(folder); err != nil {
 			return diskError(folder, err)
 		}
@@ -47,13 +59,6 @@ func (a *agent) fetchSource(ctx context.Context) error {
 		defer in.Close()
 		return a.unpack(uri, body{in, uri}, folder)
 	})
-	switch {
-	case platform.Is(err, platform.NotFound):
-		return clientError(value, "the source %s (hyperparameter %s) does not exist; upload it again: %w", uri, sourceParameter, err)
-	case platform.Is(err, platform.Denied):
-		return clientError(value, "the source %s (hyperparameter %s) may not be read by the job's role: %w", uri, sourceParameter, err)
-	}
-	return err
 }
 
 // unpack writes the members of a gzipped tar archive below folder. Nothing leaves the folder: names are taken relative to it
@@ -71,7 +76,7 @@ func (a *agent) unpack(uri platform.URI, in io.Reader, folder string) error {
 		if err := diskError(folder, err); platform.KindOf(err) != platform.Internal {
 			return err
 		}
-		return clientError(string(uri), "the source %s is not a usable .tar.gz archive: %w", uri, err)
+		return clientError(string(uri), "%s is not a usable .tar.gz archive: %w", uri, err)
 	}
 	unzipped, err := gzip.NewReader(in)
 	if err != nil {

@@ -199,37 +199,39 @@ func TestADeadlineThatCanBeHeldIsHeld(t *testing.T) {
 	for seed := range uint64(48) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			chance := rand.New(rand.NewPCG(seed, 13)).IntN
-			plan := Plan{
-				Download: time.Duration(chance(20)) * time.Second, Train: time.Duration(60+chance(600)) * time.Second, Upload: 5 * time.Second,
-				Checkpoint: time.Duration(chance(3)*30) * time.Second, Deaf: chance(4) == 0,
-			}
-			malice := seed%3 > 0
-			if malice {
-				plan.Checkpoint, plan.Deaf = 0, chance(2) == 0
-			}
-			m := NewMarket(platform.Offer{Available: malice || chance(2) == 0, Rate: cheap})
-			w := NewTraining(Config{Plan: always(plan), Market: m, Notice: 30, StartUp: 30})
-			run := platform.Seconds(plan.Train/time.Second) + 1
-			// Time for a start on demand, with the notice that it may have to wait for, and for the upload is the least that can be held.
-			deadline := w.Clock.Now().Add(run.Duration() + time.Duration(110+chance(1200))*time.Second)
-			create(t, w, Wish{Name: "a", MaxRun: run, MaxWait: 3 * 86400, Fallback: true, Deadline: deadline})
-			seldom, edge := 30+chance(300), time.Duration(chance(240))*time.Second
-			for !ended(look(t, w, "a")) && w.Clock.Now().Before(deadline.Add(time.Hour)) {
-				spare := deadline.Sub(w.Clock.Now()) - run.Duration()
-				switch n := chance(2 * seldom); {
-				case malice && spare < edge, !malice && n < 5:
-					m.Withdraw()
-				case !malice && n < 10:
-					m.Restore()
-				}
-				pass(t, w, time.Duration(1+chance(4))*time.Second)
-			}
-			job := look(t, w, "a")
-			if st := &job.Status; st.State != platform.JobCompleted || st.Ended.After(deadline) {
-				t.Errorf("%s at %v, %v after the deadline: %s", st.State, st.Ended, st.Ended.Sub(deadline), phases(job))
-			}
-			checkJob(t, w, "a")
+			holdADeadline(t, rand.New(rand.NewPCG(seed, 13)).IntN, seed%3 > 0)
 		})
 	}
+}
+
+func holdADeadline(t *testing.T, chance Chance, malice bool) {
+	plan := Plan{
+		Download: time.Duration(chance(20)) * time.Second, Train: time.Duration(60+chance(600)) * time.Second, Upload: 5 * time.Second,
+		Checkpoint: time.Duration(chance(3)*30) * time.Second, Deaf: chance(4) == 0,
+	}
+	if malice {
+		plan.Checkpoint, plan.Deaf = 0, chance(2) == 0
+	}
+	m := NewMarket(platform.Offer{Available: malice || chance(2) == 0, Rate: cheap})
+	w := NewTraining(Config{Plan: always(plan), Market: m, Notice: 30, StartUp: 30})
+	run := platform.Seconds(plan.Train/time.Second) + 1
+	// Time for a start on demand, with the notice that it may have to wait for, and for the upload is the least that can be held.
+	deadline := w.Clock.Now().Add(run.Duration() + time.Duration(110+chance(1200))*time.Second)
+	create(t, w, Wish{Name: "a", MaxRun: run, MaxWait: 3 * 86400, Fallback: true, Deadline: deadline})
+	seldom, edge := 30+chance(300), time.Duration(chance(240))*time.Second
+	for !ended(look(t, w, "a")) && w.Clock.Now().Before(deadline.Add(time.Hour)) {
+		spare := deadline.Sub(w.Clock.Now()) - run.Duration()
+		switch n := chance(2 * seldom); {
+		case malice && spare < edge, !malice && n < 5:
+			m.Withdraw()
+		case !malice && n < 10:
+			m.Restore()
+		}
+		pass(t, w, time.Duration(1+chance(4))*time.Second)
+	}
+	job := look(t, w, "a")
+	if st := &job.Status; st.State != platform.JobCompleted || st.Ended.After(deadline) {
+		t.Errorf("%s at %v, %v after the deadline: %s", st.State, st.Ended, st.Ended.Sub(deadline), phases(job))
+	}
+	checkJob(t, w, "a")
 }

@@ -151,47 +151,62 @@ func TestServingSurvivesFaults(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			chance := rand.New(rand.NewPCG(seed, 3)).IntN
-			w := serving(t, 1+chance(2))
-			storm := true
-			w.Store.Fault = func() (bool, bool) { return storm && chance(10) == 0, chance(2) == 0 }
-			var arn platform.ARN = "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e"
-			want := "one"
-			for i := range 120 {
-				want = disturbServing(t.Context(), t, w, chance, i, want)
-				w.Step(t.Context(), time.Duration(chance(5000))*time.Millisecond)
-			}
-			storm = false
-			if !w.ServerUp {
-				w.Restart()
-			}
-			for range 200 {
-				w.Step(t.Context(), time.Second)
-			}
-			if e, err := w.Endpoint(t.Context(), "e"); err != nil || e.Status.State == platform.EndpointFailed {
-				if err != nil || e.Status.FailureReason == "" {
-					t.Fatalf("it failed without a reason: %v", err)
-				}
-				if err := w.Change(t.Context(), "e", update(w, "mended", 1)); err != nil { // killed too often while it came up
-					t.Fatal(err)
-				}
-				want = "mended"
-			}
-			e := w.until(t, platform.EndpointInService)
-			w.Step(t.Context(), time.Second)
-			if e.Status.Config != want && want != "" {
-				t.Errorf("%q serves, %q was wanted", e.Status.Config, want)
-			}
-			if n := w.answering(t); n != e.Status.Serving.Variants[0].Desired || len(w.Machine.Started()) != n {
-				t.Errorf("%d containers answer, %d agents are there, %d are wanted", n, len(w.Machine.Started()), e.Status.Serving.Variants[0].Desired)
-			}
-			if err := w.Change(t.Context(), "e", remove(w)); err != nil {
-				t.Fatal(err)
-			}
-			w.until(t, "")
-			checkServingLedger(t, w, arn)
+			serveThroughFaults(t, rand.New(rand.NewPCG(seed, 3)).IntN)
 		})
 	}
+}
+
+func serveThroughFaults(t *testing.T, chance Chance) {
+	w := serving(t, 1+chance(2))
+	storm, want := true, "one"
+	w.Store.Fault = func() (bool, bool) { return storm && chance(10) == 0, chance(2) == 0 }
+	for i := range 120 {
+		want = disturbServing(t.Context(), t, w, chance, i, want)
+		w.Step(t.Context(), time.Duration(chance(5000))*time.Millisecond)
+	}
+	// The storm is over: what was wanted last must come to be.
+	storm = false
+	if !w.ServerUp {
+		w.Restart()
+	}
+	for range 200 {
+		w.Step(t.Context(), time.Second)
+	}
+	if mended(t, w) {
+		want = "mended"
+	}
+	e := w.until(t, platform.EndpointInService)
+	w.Step(t.Context(), time.Second)
+	if e.Status.Config != want && want != "" {
+		t.Errorf("%q serves, %q was wanted", e.Status.Config, want)
+	}
+	if n := w.answering(t); n != e.Status.Serving.Variants[0].Desired || len(w.Machine.Started()) != n {
+		t.Errorf("%d containers answer, %d agents are there, %d are wanted", n, len(w.Machine.Started()), e.Status.Serving.Variants[0].Desired)
+	}
+	if err := w.Change(t.Context(), "e", remove(w)); err != nil {
+		t.Fatal(err)
+	}
+	w.until(t, "")
+	checkServingLedger(t, w, e.Status.ARN)
+}
+
+// mended updates an endpoint that has failed, as its instances were killed too often while it came up.
+func mended(t *testing.T, w *Serving) bool {
+	t.Helper()
+	e, err := w.Endpoint(t.Context(), "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e.Status.State != platform.EndpointFailed {
+		return false
+	}
+	if e.Status.FailureReason == "" {
+		t.Error("it failed without a reason")
+	}
+	if err := w.Change(t.Context(), "e", update(w, "mended", 1)); err != nil {
+		t.Fatal(err)
+	}
+	return true
 }
 
 // disturbServing breaks something or asks for something, perhaps. It gives the configuration that should serve in the end,
