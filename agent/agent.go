@@ -231,7 +231,10 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 	}
 	// 8. Upload what it made, the last checkpoints beside it.
 	outcome = a.upload(life, outcome)
-	if err := synced.wait(); err != nil && outcome.Kind != platform.Interrupted && outcome.Kept == "" {
+	switch err := synced.wait(); {
+	case err == nil:
+		a.tidyCheckpoints(life, outcome)
+	case outcome.Kind != platform.Interrupted && outcome.Kept == "":
 		outcome.Kept = a.outside(a.keeper.folder)
 	}
 	return outcome
