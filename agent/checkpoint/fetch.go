@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/zeebo/xxh3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/stint-ml/stint/platform"
@@ -145,14 +146,14 @@ func (r *restoration) getSegment(ctx context.Context, w *wanted, f *os.File, at,
 			return err
 		}
 		if sum != w.Chunks[at/w.Chunk] {
-			return platform.Errorf(platform.Conflict, string(w.info.URI), "%s is corrupt: bytes %d to %d do not have the SHA-256 that was written down", w.info.URI, at, at+n)
+			return platform.Errorf(platform.Conflict, string(w.info.URI), "%s is corrupt: bytes %d to %d do not have the checksum that was written down", w.info.URI, at, at+n)
 		}
 	}
 	return nil
 }
 
 func (r *restoration) getChunk(in io.Reader, f *os.File, at, n int64, buffer []byte) (digest, error) {
-	h := sha256.New()
+	h := xxh3.New()
 	for left := n; left > 0; {
 		got, err := in.Read(buffer[:min(left, int64(len(buffer)))])
 		_, _ = h.Write(buffer[:got]) // a hash takes everything
@@ -167,7 +168,7 @@ func (r *restoration) getChunk(in io.Reader, f *os.File, at, n int64, buffer []b
 			return digest{}, broken(err)
 		}
 	}
-	return digest(h.Sum(nil)), nil
+	return h.Sum128().Bytes(), nil
 }
 
 // broken tells a fault of the way from one of the content.

@@ -187,8 +187,11 @@ func (s *Syncer) plan(v *view) (works []*work, wait time.Duration, restless int)
 
 // ship adds a file to be shipped: once, whatever the number of its names.
 func ship(works []*work, w *work) []*work {
-	i := slices.IndexFunc(works, func(o *work) bool { return o.links > 1 && o.inode == w.inode })
-	if i < 0 || w.links < 2 {
+	if w.links < 2 {
+		return append(works, w)
+	}
+	i := slices.IndexFunc(works, func(o *work) bool { return o.inode == w.inode })
+	if i < 0 {
 		return append(works, w)
 	}
 	works[i].also = append(works[i].also, w.path)
@@ -198,11 +201,19 @@ func ship(works []*work, w *work) []*work {
 	return works
 }
 
-// isWhole tells whether a file can be shipped: nobody has it open for writing, and it has been quiet for a while.
+// renamedAfter is for how many times Settle a path must have been restless until a file that was renamed to it is whole at once.
+// Before that it waits as others do, so that files which are renamed one after the other get into one generation.
+const renamedAfter = 2
+
+// isWhole tells whether a file can be shipped: nobody has it open for writing, and it has been quiet for a while, or was renamed
+// to a path that is never quiet for so long.
 func (s *Syncer) isWhole(t *tracked, open map[Inode]bool, now time.Time) bool {
 	switch end := s.ending; {
+	case end == nil && open[t.inode]:
+		return false
 	case end == nil:
-		return !open[t.inode] && now.Sub(t.since) >= s.Settle
+		replaced := open != nil && t.moved() && now.Sub(t.restless) >= renamedAfter*s.Settle
+		return replaced || now.Sub(t.since) >= s.Settle
 	case !end.killed:
 		return true
 	case end.torn != nil:

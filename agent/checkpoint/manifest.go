@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/zeebo/xxh3"
 
 	"github.com/stint-ml/stint/platform"
 )
@@ -33,8 +34,11 @@ const (
 	linkKind   = "link"
 )
 
-// digest is a SHA-256.
-type digest [sha256.Size]byte
+// digest is an XXH3 of 128 bits. It finds what changed and what was damaged, both by accident. Whoever could forge an object could
+// write a manifest that fits it, so a cryptographic hash would guard no better, and cost more than all else that moves the bytes.
+type digest [16]byte
+
+func digestOf(data []byte) digest { return xxh3.Hash128(data).Bytes() }
 
 // MarshalText writes base64.
 func (d digest) MarshalText() ([]byte, error) {
@@ -45,7 +49,7 @@ func (d digest) MarshalText() ([]byte, error) {
 func (d *digest) UnmarshalText(text []byte) error {
 	raw, err := base64.RawStdEncoding.DecodeString(string(text))
 	if err == nil && len(raw) != len(d) {
-		err = fmt.Errorf("a SHA-256 has %d bytes, not %d", len(d), len(raw))
+		err = fmt.Errorf("a checksum has %d bytes, not %d", len(d), len(raw))
 	}
 	copy(d[:], raw)
 	return err
@@ -56,18 +60,18 @@ type content struct {
 	Key    string   `json:"key"` // below the prefix
 	ETag   string   `json:"etag"`
 	Size   int64    `json:"size"`
-	Chunk  int64    `json:"chunk"`  // bytes that each sum is of, but the last
-	Chunks []digest `json:"sha256"` // of each chunk; an empty file has none
+	Chunk  int64    `json:"chunk"` // bytes that each sum is of, but the last
+	Chunks []digest `json:"xxh3"`  // of each chunk; an empty file has none
 }
 
 // id names the bytes, wherever they are.
 func (c *content) id() digest {
-	h := sha256.New()
+	h := xxh3.New()
 	_ = binary.Write(h, binary.BigEndian, []int64{c.Size, c.Chunk}) // a hash takes everything
 	for _, d := range c.Chunks {
 		_, _ = h.Write(d[:])
 	}
-	return digest(h.Sum(nil))
+	return h.Sum128().Bytes()
 }
 
 // valid tells whether the numbers fit each other.

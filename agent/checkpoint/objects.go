@@ -3,7 +3,6 @@ package checkpoint
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -139,7 +138,7 @@ func (s *Syncer) pooled(ctx context.Context, f *os.File, w *work) *content {
 		if _, err := f.ReadAt(chunk, at); err != nil {
 			return nil
 		}
-		c.Chunks = append(c.Chunks, sha256.Sum256(chunk))
+		c.Chunks = append(c.Chunks, digestOf(chunk))
 	}
 	if now, err := sightingOf(f, w.path); err != nil || !now.same(&w.sighting) {
 		return nil

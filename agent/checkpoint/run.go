@@ -156,15 +156,16 @@ func (s *Syncer) Freeze() {
 		return
 	}
 	open, err := s.OpenForWrite()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil {
 		s.Log.Warn("which checkpoint files are open for writing is not known", "error", err)
+		s.frozen = nil // what was open at an earlier call tells nothing of now
 		return
 	}
 	if open == nil {
 		open = map[Inode]bool{}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.frozen = &ending{torn: open}
 }
 

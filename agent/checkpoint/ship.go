@@ -2,7 +2,6 @@ package checkpoint
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"os"
 	"sync/atomic"
 
+	"github.com/zeebo/xxh3"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
@@ -255,7 +255,7 @@ func (sh *shipment) read(b *buffer, at int64) (pieces []platform.Piece, err erro
 	fresh := 0 // bytes at the end of what was looked at that are new and not given yet
 	for from := 0; from < len(b.data); from += int(sh.chunk) {
 		chunk := b.data[from:min(from+int(sh.chunk), len(b.data))]
-		d := digest(sha256.Sum256(chunk))
+		d := digestOf(chunk)
 		i := len(sh.got.Chunks)
 		sh.got.Chunks = append(sh.got.Chunks, d)
 		if sh.work.grew && !sh.begins(i, chunk, d) {
@@ -292,7 +292,7 @@ func (sh *shipment) begins(i int, chunk []byte, d digest) bool {
 		return true
 	}
 	if left := old.Size - int64(i)*sh.chunk; left < int64(len(chunk)) {
-		d = sha256.Sum256(chunk[:left])
+		d = digestOf(chunk[:left])
 	}
 	return old.Chunks[i] == d
 }
@@ -302,7 +302,7 @@ func (sh *shipment) data(pieces []platform.Piece, data []byte, end int) []platfo
 	if len(data) == 0 {
 		return pieces
 	}
-	sum := sha256.New()
+	sum := xxh3.New()
 	for _, d := range sh.got.Chunks[end-(len(data)+int(sh.chunk)-1)/int(sh.chunk) : end] {
 		_, _ = sum.Write(d[:]) // a hash takes everything
 	}

@@ -289,7 +289,7 @@ func TestStalls(t *testing.T) {
 	}
 	stalls := make(chan told, 100)
 	cfg := b.config("algo-1", 1)
-	cfg.Clock, cfg.Every, cfg.Settle, cfg.StallAfter = platform.SystemClock{}, 5*time.Millisecond, time.Millisecond, 50*time.Millisecond
+	cfg.Clock, cfg.Every, cfg.Settle, cfg.StallAfter = platform.SystemClock{}, 5*time.Millisecond, time.Millisecond, 500*time.Millisecond
 	cfg.Stalled = func(since time.Duration, cause error) { stalls <- told{since, cause} }
 	committed := make(chan checkpoint.Generation, 100)
 	cfg.Committed = func(g checkpoint.Generation) { committed <- g }
@@ -312,13 +312,13 @@ func TestStalls(t *testing.T) {
 			return told{}
 		}
 	}
-	if s := wait("the stall", stalls); s.since < 50*time.Millisecond || !errors.Is(s.cause, errDead) {
+	if s := wait("the stall", stalls); s.since < 500*time.Millisecond || !errors.Is(s.cause, errDead) {
 		t.Errorf("told %+v", s)
 	}
 	b.store.mu.Lock()
 	b.store.dead = false
 	b.store.mu.Unlock()
-	if s := wait("the end of it", stalls); s.since < 50*time.Millisecond || s.cause != nil {
+	if s := wait("the end of it", stalls); s.since < 500*time.Millisecond || s.cause != nil {
 		t.Errorf("told %+v", s)
 	}
 	select {

@@ -3,6 +3,7 @@ package checkpoint_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 type opened struct {
 	mu     sync.Mutex
 	inodes map[checkpoint.Inode]bool
+	err    error
 }
 
 func (o *opened) ask() (map[checkpoint.Inode]bool, error) {
@@ -27,7 +29,7 @@ func (o *opened) ask() (map[checkpoint.Inode]bool, error) {
 	for i := range o.inodes {
 		open[i] = true
 	}
-	return open, nil
+	return open, o.err
 }
 
 func (o *opened) set(t *testing.T, paths ...string) {
@@ -111,6 +113,54 @@ func TestAFileThatStaysOpen(t *testing.T) {
 	last := b.committed[len(b.committed)-1]
 	if got := tree(t, b.start("algo-1", 3).dir); !strings.HasSuffix(got["log"], " lines") || len(last.Behind) != 1 {
 		t.Errorf("restored %q, told %+v", got, last)
+	}
+}
+
+// A file that is replaced by renaming more often than it would be quiet is whole each time; if its writing is seen, it is not.
+func TestAFileThatIsReplacedAllTheTime(t *testing.T) {
+	t.Parallel()
+	for _, open := range []bool{false, true} {
+		b := newBundle(t)
+		h, o := withOpen(b, 1)
+		n := 0
+		replace := func() {
+			n++
+			if n > 20 {
+				return // it never came to rest before that
+			}
+			h.write("draft", fmt.Sprintf("step %d", n))
+			h.rename("draft", "last.pt")
+			if open {
+				o.set(t, h.path("last.pt"))
+			}
+		}
+		replace()
+		stop := b.restless(replace)
+		h.round()
+		stop()
+		if whole := n < 20; whole == open {
+			t.Errorf("open %v: it took %d replacements", open, n)
+		}
+		if got := tree(t, b.start("algo-1", 2).dir)["last.pt"]; !open && !strings.Contains(got, " step ") {
+			t.Errorf("restored %q", got)
+		}
+	}
+}
+
+// What was open at a killing before is no knowledge of what is open now.
+func TestAFreezeThatFailsForgetsTheOneBefore(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	h, o := withOpen(b, 1)
+	h.write("fine", "fine")
+	h.round()
+	h.Freeze() // nothing was open
+	o.err = errors.New("the processes cannot be looked at")
+	h.write("torn.pt", "to")
+	h.age("torn.pt")
+	h.Freeze()
+	if g := h.final(true); len(g.Behind) != 1 {
+		t.Errorf("told %+v", g)
 	}
 }
 
