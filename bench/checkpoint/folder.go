@@ -12,6 +12,7 @@ import (
 
 // folder is a checkpoint folder of files of one size, random bytes all of them.
 type folder struct {
+	part  string // as -only calls it
 	name  string
 	files int
 	bytes int64 // of each

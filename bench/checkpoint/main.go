@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -29,6 +30,8 @@ type options struct {
 	data       string
 	steps      int
 	checkpoint int64
+	only       string
+	profile    string
 }
 
 func main() {
@@ -40,6 +43,8 @@ func main() {
 	flag.StringVar(&o.train, "train", "", "be the training, with its checkpoints in this `FOLDER` (for the benchmark itself)")
 	flag.StringVar(&o.data, "data", "", "the training's data `FILE`")
 	flag.Int64Var(&o.checkpoint, "checkpoint", 128<<20, "`BYTES` of each of the training's checkpoints")
+	flag.StringVar(&o.only, "only", "", "`PARTS` to run: large, many, small and training, with commas between; all when empty")
+	flag.StringVar(&o.profile, "profile", "", "write processor profiles of our own syncs and restores into this `FOLDER`")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -53,6 +58,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "checkpoint:", err)
 		os.Exit(1)
 	}
+}
+
+func (o options) wants(part string) bool {
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), part)
 }
 
 // bench is a run.
@@ -93,18 +102,22 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	total := int64(o.gib * (1 << 30))
-	folders := []folder{
-		{"few large files", 4, total / 4},
-		{"many files", int(max(total>>20, 100)), 1 << 20},
-		{"small files", 10_000, 16 << 10},
-	}
-	for i, f := range folders {
-		if err := b.measure(ctx, f, i < 2); err != nil {
+	for _, f := range []folder{
+		{"large", "few large files", 4, total / 4},
+		{"many", "many files", int(max(total>>20, 100)), 1 << 20},
+		{"small", "small files", 10_000, 16 << 10},
+	} {
+		if !o.wants(f.part) {
+			continue
+		}
+		if err := b.measure(ctx, f, f.part != "small"); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
-	if err := b.slowdown(ctx); err != nil {
-		return err
+	if o.wants("training") {
+		if err := b.slowdown(ctx); err != nil {
+			return err
+		}
 	}
 	version, err := exec.CommandContext(ctx, o.aws, "--version").Output()
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -46,6 +47,23 @@ func timed(do func() error) (time.Duration, error) {
 	began := time.Now()
 	err := do()
 	return time.Since(began), err
+}
+
+// profiled is timed with a profile, where one is wanted.
+func (b *bench) profiled(what string, do func() error) (took time.Duration, err error) {
+	if b.profile == "" {
+		return timed(do)
+	}
+	out, err := os.Create(filepath.Join(b.profile, fmt.Sprintf("%s-%d.pprof", what, b.serial)))
+	if err != nil {
+		return 0, err
+	}
+	defer out.Close()
+	if err := pprof.StartCPUProfile(out); err != nil {
+		return 0, err
+	}
+	defer pprof.StopCPUProfile()
+	return timed(do)
 }
 
 // measure moves a folder there and back, some rounds long.
@@ -110,7 +128,7 @@ func (b *bench) sync(ctx context.Context, source string) (time.Duration, error) 
 	if _, err := s.Restore(ctx); err != nil {
 		return 0, err
 	}
-	return timed(func() error {
+	return b.profiled("sync", func() error {
 		_, err := s.Final(ctx, false)
 		return err
 	})
@@ -123,7 +141,7 @@ func (b *bench) restore(ctx context.Context, source string) (time.Duration, erro
 	if err != nil {
 		return 0, err
 	}
-	took, err := timed(func() error {
+	took, err := b.profiled("restore", func() error {
 		_, err := s.Restore(ctx)
 		return err
 	})
