@@ -63,12 +63,22 @@ type salvager struct {
 	after      time.Time // whatever is older is in what was restored, or was meant to be gone
 	settled    time.Time // what was not touched after this is whole
 	open       []uint64  // files that are torn, whatever else speaks for them
+	ended      bool      // all others are whole: the programs were held while those were looked for
 	said       statements
 
-	left  []string // folders and files that may be torn
-	names []string // what is to be taken
+	left  []string  // folders and files that may be torn
+	since time.Time // when the first of them was changed last; zero: there is none
+	names []news    // what may be taken
 	files int64
 	bytes int64
+}
+
+// news is a file or link that is newer than the set, and whole.
+type news struct {
+	name    string
+	changed time.Time
+	known   bool // there is an older one in what was restored
+	ordered bool // whatever was finished before it is known to be whole, too
 }
 
 func (s *salvager) begin(r Remains, below string) error {
@@ -79,7 +89,7 @@ func (s *salvager) begin(r Remains, below string) error {
 	if run.Began.After(s.after) {
 		s.after = run.Began // before that, the files were being restored
 	}
-	if run.Ended { // all others are whole
+	if s.ended = run.Ended; run.Ended { // all others are whole
 		s.settled, s.open = r.Ended.Add(salvageSettle), run.Open
 	}
 	s.said = readWitness(r.Dir)
@@ -105,10 +115,14 @@ func (s *salvager) close() {
 
 // take takes what is newer and surely whole: all of it or, when something goes wrong on the way, nothing.
 //
-// A file that may be torn and is new is left, with the new folder that it lies in. When one that was there before was being
-// written over, nothing is taken at all: what else is new may belong together with what it was to become.
+// A file that may be torn and is new is left, with the new folder that it lies in, and so is all that came after it and may
+// point to it. When one that was there before was being written over, or came after what is left, nothing is taken at all: what
+// else is new may belong together with what it was to become, or had been in between.
 func (s *salvager) take(work context.Context) error {
 	if err := fs.WalkDir(s.from.FS(), ".", s.judge); err != nil || len(s.names) == 0 {
+		return err
+	}
+	if err := s.leaveLater(); err != nil {
 		return err
 	}
 	drafts := map[string]string{}
@@ -118,7 +132,8 @@ func (s *salvager) take(work context.Context) error {
 		}
 	}()
 	var order []string
-	for i, name := range s.names {
+	for i, f := range s.names {
+		name := f.name
 		if s.isLeft(name) {
 			continue
 		}
@@ -139,8 +154,27 @@ func (s *salvager) take(work context.Context) error {
 	return nil
 }
 
+// leaveLater drops what was changed when something had been changed that may not be whole, or after. What a witness saw closed
+// stays: it saw everything in order, so nothing that it did not see closed can have been finished before.
+func (s *salvager) leaveLater() error {
+	if s.since.IsZero() {
+		return nil
+	}
+	var kept []news
+	for _, f := range s.names {
+		switch {
+		case f.ordered || f.changed.Before(s.since):
+			kept = append(kept, f)
+		case f.known:
+			return fmt.Errorf("%s: %w", f.name, errOverwritten)
+		}
+	}
+	s.names = kept
+	return nil
+}
+
 // errOverwritten says that a file was being written over when its writer died.
-var errOverwritten = errors.New("it was being written over, so all files are as they were in the last whole set")
+var errOverwritten = errors.New("it was being written over, or came after what is not whole, so all files are as they were in the last whole set")
 
 // judge decides about one name.
 func (s *salvager) judge(name string, entry fs.DirEntry, err error) error {
@@ -156,9 +190,12 @@ func (s *salvager) judge(name string, entry fs.DirEntry, err error) error {
 	switch {
 	case !s.isNews(info) || known && !info.ModTime().After(there.ModTime()):
 	case s.isWhole(name, info):
-		s.names = append(s.names, name)
+		s.names = append(s.names, news{name, changeTime(info), known, s.ended || s.said.closed(info)})
 	case !known:
 		s.left = append(s.left, s.newFolder(name))
+		if changed := changeTime(info); s.since.IsZero() || changed.Before(s.since) {
+			s.since = changed
+		}
 	case !s.grew(name, info.Size(), there.Size()):
 		return fmt.Errorf("%s: %w", name, errOverwritten)
 	}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -83,7 +84,32 @@ func (p *past) lay(t *testing.T, path string, f remnant) {
 		if err := os.Chtimes(path, time.Time{}, info.ModTime().Add(-time.Second)); err != nil {
 			t.Fatal(err)
 		}
+		p.tick(t, path)
 	}
+}
+
+// tick waits until the kernel's clock for files, which counts in milliseconds, has moved on since one was changed.
+func (p *past) tick(t *testing.T, path string) {
+	t.Helper()
+	probe := filepath.Join(t.TempDir(), "probe")
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+		if err := os.WriteFile(probe, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if changed(t, probe).After(changed(t, path)) {
+			return
+		}
+	}
+	t.Fatal("the clock stands still")
+}
+
+func changed(t *testing.T, path string) time.Time {
+	t.Helper()
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return time.Unix(st.Ctim.Unix())
 }
 
 func TestSalvage(t *testing.T) {
@@ -95,18 +121,20 @@ func TestSalvage(t *testing.T) {
 		want  map[string]string
 		says  string
 	}{
-		"what was renamed into place":     {map[string]remnant{"last.pt": {content: "new", renamed: true}}, false, map[string]string{"last.pt": "new"}, "newer checkpoints, 1 file, 3 bytes"},
-		"what was left alone":             {map[string]remnant{"last.pt": {content: "new", quiet: true}}, false, map[string]string{"last.pt": "new"}, ""},
-		"what is new, in new folders":     {map[string]remnant{"a/b/c.pt": {content: "new", renamed: true}}, false, map[string]string{"a/b/c.pt": "new"}, ""},
-		"links":                           {map[string]remnant{"latest": {content: "-> last.pt"}}, false, map[string]string{"latest": "-> last.pt"}, ""},
-		"not what was being written":      {map[string]remnant{"tmp": {content: "ne"}, "new.pt": {content: "new", renamed: true}}, false, map[string]string{"new.pt": "new"}, ""},
-		"not a folder that is not whole":  {map[string]remnant{"step5/a": {content: "new", renamed: true}, "step5/b": {content: "ne"}}, false, nil, ""},
-		"nothing beside an overwritten":   {map[string]remnant{"last.pt": {content: "ne"}, "new.pt": {content: "new", renamed: true}}, false, nil, "last.pt"},
-		"a log that grew is no objection": {map[string]remnant{"log": {content: "one\ntwo"}, "last.pt": {content: "new", renamed: true}}, false, map[string]string{"last.pt": "new"}, ""},
-		"not what was there before":       {map[string]remnant{"last.pt": {content: "other", renamed: true, before: true}}, false, nil, ""},
-		"all, when the program had ended": {map[string]remnant{"last.pt": {content: "new"}}, true, map[string]string{"last.pt": "new"}, ""},
-		"not what was open at the end":    {map[string]remnant{"a.pt": {content: "ne", open: true, renamed: true}, "b.pt": {content: "new"}}, true, map[string]string{"b.pt": "new"}, ""},
-		"no drafts":                       {map[string]remnant{".stint-salvage-0": {content: "x", renamed: true}}, false, nil, ""},
+		"what was renamed into place":              {map[string]remnant{"last.pt": {content: "new", renamed: true}}, false, map[string]string{"last.pt": "new"}, "newer checkpoints, 1 file, 3 bytes"},
+		"what was left alone":                      {map[string]remnant{"last.pt": {content: "new", quiet: true}}, false, map[string]string{"last.pt": "new"}, ""},
+		"what is new, in new folders":              {map[string]remnant{"a/b/c.pt": {content: "new", renamed: true}}, false, map[string]string{"a/b/c.pt": "new"}, ""},
+		"links":                                    {map[string]remnant{"latest": {content: "-> last.pt"}}, false, map[string]string{"latest": "-> last.pt"}, ""},
+		"not what was being written":               {map[string]remnant{"tmp": {content: "ne"}, "new.pt": {content: "new", renamed: true}}, false, map[string]string{"new.pt": "new"}, ""},
+		"not what came after one that may be torn": {map[string]remnant{"1.pt": {content: "ne"}, "2.pt": {content: "new", renamed: true}}, false, nil, ""},
+		"nothing when that replaced another":       {map[string]remnant{"0.pt": {content: "new", renamed: true}, "1.pt": {content: "ne"}, "last.pt": {content: "new", renamed: true}}, false, nil, "last.pt"},
+		"not a folder that is not whole":           {map[string]remnant{"step5/a": {content: "new", renamed: true}, "step5/b": {content: "ne"}}, false, nil, ""},
+		"nothing beside an overwritten":            {map[string]remnant{"last.pt": {content: "ne"}, "new.pt": {content: "new", renamed: true}}, false, nil, "last.pt"},
+		"a log that grew is no objection":          {map[string]remnant{"log": {content: "one\ntwo"}, "last.pt": {content: "new", renamed: true}}, false, map[string]string{"last.pt": "new"}, ""},
+		"not what was there before":                {map[string]remnant{"last.pt": {content: "other", renamed: true, before: true}}, false, nil, ""},
+		"all, when the program had ended":          {map[string]remnant{"last.pt": {content: "new"}}, true, map[string]string{"last.pt": "new"}, ""},
+		"not what was open at the end":             {map[string]remnant{"a.pt": {content: "ne", open: true, renamed: true}, "b.pt": {content: "new"}}, true, map[string]string{"b.pt": "new"}, ""},
+		"no drafts":                                {map[string]remnant{".stint-salvage-0": {content: "x", renamed: true}}, false, nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

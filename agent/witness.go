@@ -81,6 +81,11 @@ func (s *statements) speakFor(path string, info os.FileInfo) bool {
 	if first := s.moved[path]; first != 0 && first != fileNumber(info) {
 		return true
 	}
+	return s.closed(info)
+}
+
+// closed reports whether the witness saw a file being finished as it is.
+func (s *statements) closed(info os.FileInfo) bool {
 	t, ok := s.whole[fileNumber(info)]
 	return ok && t.Size == info.Size() && t.Mtime == info.ModTime().UnixNano()
 }
