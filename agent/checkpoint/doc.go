@@ -10,7 +10,7 @@
 //
 //	{prefix}/{path}                                a file of the folder, byte for byte: for people, and as AWS stores it
 //	{prefix}/.stint/{host}/claims/{term}-0         who writes for this host: the highest term does
-//	{prefix}/.stint/{host}/manifests/{term}-{n}    generation n: every file with the object that holds it, and hashes (JSON, gzip)
+//	{prefix}/.stint/{host}/manifests/{term}-{n}    generation n: every file with the object that holds it, and checksums (JSON, gzip)
 //	{prefix}/.stint/{host}/intents/{term}-{i}      flat objects that are being made and that no manifest tells of yet
 //	{prefix}/.stint/{host}/objects/{term}-{i}      later versions of files, until nothing needs the flat object's content
 //
