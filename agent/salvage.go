@@ -192,14 +192,19 @@ func (s *salvager) judge(name string, entry fs.DirEntry, err error) error {
 	case s.isWhole(name, info):
 		s.names = append(s.names, news{name, changeTime(info), known, s.ended || s.said.closed(info)})
 	case !known:
-		s.left = append(s.left, s.newFolder(name))
-		if changed := changeTime(info); s.since.IsZero() || changed.Before(s.since) {
-			s.since = changed
-		}
+		s.leave(name, changeTime(info))
 	case !s.grew(name, info.Size(), there.Size()):
 		return fmt.Errorf("%s: %w", name, errOverwritten)
 	}
 	return nil
+}
+
+// leave notes a new file that may be torn.
+func (s *salvager) leave(name string, changed time.Time) {
+	s.left = append(s.left, s.newFolder(name))
+	if !s.said.draft[name] && (s.since.IsZero() || changed.Before(s.since)) {
+		s.since = changed
+	}
 }
 
 // isNews reports whether a file or link is later than all that was restored.

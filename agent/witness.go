@@ -18,7 +18,7 @@ const (
 	witnessName  = "whole.log"
 	witnessLimit = 4 << 20 // bytes of the testimony, after which it is written anew without what is outdated
 	witnessFiles = 50_000  // files testified for, after which the earlier ones are forgotten
-	witnessed    = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_CREATE | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
+	witnessed    = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_ONLYDIR | unix.IN_DONT_FOLLOW
 )
 
 // testimony is one line of what a witness writes down.
@@ -29,6 +29,7 @@ type testimony struct {
 
 	Moved string `json:"moved,omitempty"` // files come to this path by being renamed
 	Made  string `json:"made,omitempty"`  // not only: one was made here, or written to
+	Draft string `json:"draft,omitempty"` // what is written to this path is renamed once it is whole: nothing points to it
 	Blind bool   `json:"blind,omitempty"` // the witness has missed something: only a file's times speak for it
 }
 
@@ -52,11 +53,12 @@ type witness struct {
 type statements struct {
 	whole map[uint64]testimony
 	moved map[string]uint64 // by path, the first file that was renamed to it; 0: not only
+	draft map[string]bool
 	blind bool
 }
 
 func newStatements() statements {
-	return statements{whole: map[uint64]testimony{}, moved: map[string]uint64{}}
+	return statements{whole: map[uint64]testimony{}, moved: map[string]uint64{}, draft: map[string]bool{}}
 }
 
 // take adds one.
@@ -70,6 +72,8 @@ func (s *statements) take(t testimony) {
 		s.moved[t.Moved] = t.Ino
 	case t.Made != "":
 		s.moved[t.Made] = 0
+	case t.Draft != "":
+		s.draft[t.Draft] = true
 	default:
 		s.whole[t.Ino] = t
 	}
@@ -198,6 +202,12 @@ func (w *witness) see(watch int32, mask uint32, name string) {
 
 // seeFile takes what happened to a file.
 func (w *witness) seeFile(path, below string, mask uint32) {
+	if mask&unix.IN_MOVED_FROM != 0 {
+		if !w.said.draft[below] {
+			w.say(testimony{Draft: below})
+		}
+		return
+	}
 	first, known := w.said.moved[below]
 	arrived := mask&unix.IN_MOVED_TO != 0
 	if !arrived && (first != 0 || !known) {
@@ -237,7 +247,7 @@ func atRest(path string) os.FileInfo {
 
 // say writes down a testimony, in one piece. Where the disk takes nothing, there is none.
 func (w *witness) say(t testimony) {
-	if len(w.said.moved) > witnessFiles {
+	if len(w.said.moved)+len(w.said.draft) > 2*witnessFiles {
 		t = testimony{Blind: true}
 	}
 	w.said.take(t)
@@ -278,6 +288,9 @@ func (w *witness) rewrite() {
 		} else {
 			w.write(draft, testimony{Made: path})
 		}
+	}
+	for path := range w.said.draft {
+		w.write(draft, testimony{Draft: path})
 	}
 	if err := os.Rename(draft.Name(), w.path); err != nil {
 		draft.Close()
