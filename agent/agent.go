@@ -231,10 +231,7 @@ func (a *agent) perform(work, life context.Context) platform.Outcome {
 	}
 	// 8. Upload what it made, the last checkpoints beside it.
 	outcome = a.upload(life, outcome)
-	switch err := synced.wait(); {
-	case err == nil:
-		a.tidyCheckpoints(life, outcome)
-	case outcome.Kind != platform.Interrupted && outcome.Kept == "":
+	if err := synced.wait(); err != nil && outcome.Kind != platform.Interrupted && outcome.Kept == "" {
 		outcome.Kept = a.outside(a.keeper.folder)
 	}
 	return outcome

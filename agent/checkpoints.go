@@ -31,9 +31,6 @@ type Checkpoints interface {
 	// Final ships what is left, until ctx ends. killed says that processes were killed and may have left torn files. It may be
 	// called again after an error.
 	Final(ctx context.Context, killed bool) error
-	// Finish leaves the place as it is to be after the job: the files under their names, one set. It is called after Final, if no
-	// other attempt will follow; what it could not do costs space and no file.
-	Finish(ctx context.Context) error
 }
 
 // CheckpointFolder is what a keeper of checkpoints gets to know. All of it is set.
@@ -65,7 +62,6 @@ const (
 const (
 	leastReserve = 3 * time.Second // of a notice for the last checkpoints, however quick they were so far
 	paceMemory   = 5               // syncs from which is learned how long the last one may take
-	finishWithin = time.Minute     // for tidying the place after the job, which its end waits for
 )
 
 // keeper is the sync of this job's checkpoints; its zero value is that of a job without.
@@ -262,21 +258,6 @@ func (a *agent) lastSync(life context.Context, torn bool) error {
 	}
 	a.warn(fmt.Sprintf("the last checkpoints could not be brought to %s in time: %v", a.job.Checkpoints.URI, why))
 	return err
-}
-
-// tidyCheckpoints leaves their place tidy when the job is over. An attempt that was interrupted, or failed by the platform's fault,
-// leaves all it has to its successor.
-func (a *agent) tidyCheckpoints(life context.Context, o platform.Outcome) {
-	if a.keeper.Checkpoints == nil || o.Kind == platform.Interrupted || o.Kind == platform.InternalError {
-		return
-	}
-	inTime, done := a.orders.before(life, (*notice).syncEnds)
-	defer done()
-	bounded, end := context.WithTimeout(inTime, finishWithin)
-	defer end()
-	if err := a.keeper.Finish(bounded); err != nil {
-		a.Log.Info("the place of the checkpoints is not all tidy", "uri", a.job.Checkpoints.URI, "error", err)
-	}
 }
 
 // committed reports a set that is whole in the store.

@@ -22,7 +22,6 @@ type ledger struct {
 	folder agent.CheckpointFolder
 	probe  func(ctx context.Context) error
 	final  func(ctx context.Context, killed bool) error
-	finish error
 	set    platform.Checkpoint // that Restore gives
 	files  map[string]string   // that Restore brings
 
@@ -90,11 +89,6 @@ func (l *ledger) Final(ctx context.Context, killed bool) error {
 	return nil
 }
 
-func (l *ledger) Finish(context.Context) error {
-	l.note("finish")
-	return l.finish
-}
-
 // keeping makes the job one with checkpoints.
 func (b *bench) keeping(l *ledger) {
 	b.spec.CheckpointConfig = &sagemaker.CheckpointConfig{S3Uri: new("s3://out/c")}
@@ -107,7 +101,7 @@ func (b *bench) keeping(l *ledger) {
 
 func TestCheckpointsAroundTheProgram(t *testing.T) {
 	t.Parallel()
-	const calm = "probe restore ran final finish"
+	const calm = "probe restore ran final"
 	for name, c := range map[string]struct {
 		script string
 		change func(*bench)
@@ -116,11 +110,11 @@ func TestCheckpointsAroundTheProgram(t *testing.T) {
 	}{
 		"success":             {"echo ready", nil, platform.Succeeded, calm},
 		"failure":             {"exit 3", nil, platform.AlgorithmError, calm},
-		"crash":               {"kill -SEGV $$", nil, platform.AlgorithmError, "probe restore ran final, killed finish"},
-		"leftovers":           {"(trap '' TERM HUP; while :; do sleep 0.02; done) & exit 0", nil, platform.Succeeded, "probe restore freeze ran final, killed finish"},
-		"stop":                {savesAndGoes, func(b *bench) { b.at("ready", func() { b.stop = true }) }, platform.StopObeyed, "probe restore freeze ran final finish"},
-		"stop without grace":  {goesOn, func(b *bench) { b.at("ready", func() { b.stop = true }); b.assignment.StopGrace = 0 }, platform.StopObeyed, "probe restore freeze freeze ran final, killed finish"},
-		"longest run time":    {savesAndGoes, func(b *bench) { b.assignment.MaxRun = 1 }, platform.MaxRuntimeExceeded, "probe restore freeze ran final finish"},
+		"crash":               {"kill -SEGV $$", nil, platform.AlgorithmError, "probe restore ran final, killed"},
+		"leftovers":           {"(trap '' TERM HUP; while :; do sleep 0.02; done) & exit 0", nil, platform.Succeeded, "probe restore freeze ran final, killed"},
+		"stop":                {savesAndGoes, func(b *bench) { b.at("ready", func() { b.stop = true }) }, platform.StopObeyed, "probe restore freeze ran final"},
+		"stop without grace":  {goesOn, func(b *bench) { b.at("ready", func() { b.stop = true }); b.assignment.StopGrace = 0 }, platform.StopObeyed, "probe restore freeze freeze ran final, killed"},
+		"longest run time":    {savesAndGoes, func(b *bench) { b.assignment.MaxRun = 1 }, platform.MaxRuntimeExceeded, "probe restore freeze ran final"},
 		"interruption":        {savesAndGoes, func(b *bench) { b.interruptAt("ready", time.Minute) }, platform.Interrupted, "probe restore freeze ran final"},
 		"ended by SIGTERM":    {"echo ready; exec sleep 600", func(b *bench) { b.interruptAt("ready", time.Minute) }, platform.Interrupted, "probe restore freeze ran final, killed"},
 		"deaf interruption":   {goesOn, func(b *bench) { b.interruptAt("ready", 3*time.Second) }, platform.Interrupted, "probe restore freeze freeze ran final, killed"},
@@ -128,7 +122,7 @@ func TestCheckpointsAroundTheProgram(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b, l := newBench(t, c.script), &ledger{files: map[string]string{"restored": "step 7\n"}, finish: errors.New("what is not tidied is no matter")}
+			b, l := newBench(t, c.script), &ledger{files: map[string]string{"restored": "step 7\n"}}
 			b.keeping(l)
 			if c.change != nil {
 				c.change(b)
@@ -138,8 +132,8 @@ func TestCheckpointsAroundTheProgram(t *testing.T) {
 			if got := strings.Join(l.calls, " "); got != c.calls {
 				t.Errorf("it was asked %q, want %q", got, c.calls)
 			}
-			if o.Kept != "" || strings.Contains(b.warnings(), "no matter") {
-				t.Errorf("kept is %q, told was %q", o.Kept, b.warnings())
+			if o.Kept != "" {
+				t.Errorf("something is kept: %q", o.Kept)
 			}
 		})
 	}
@@ -282,9 +276,6 @@ func TestLastCheckpointsThatCannotBeShipped(t *testing.T) {
 			b.start(t)
 			o := b.wait(t)
 			wantKind(t, o, c.kind)
-			if slices.Contains(l.calls, "finish") {
-				t.Error("the place was tidied, and not all was there")
-			}
 			if want := filepath.Join(b.cfg.Root, "checkpoints"); c.kept != (o.Kept == want) {
 				t.Errorf("kept is %q", o.Kept)
 			}
