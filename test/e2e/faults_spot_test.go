@@ -28,9 +28,9 @@ var spotScript []byte
 const (
 	spotSteps   = 120
 	seedsInTest = 6 // of an ordinary run of the tests
-	// unseen is what a checkpoint may be younger than its killed agent and be lost, while the other suites take the processors: nothing
-	// may have looked at it yet. Alone, the suite allows none.
-	unseen = time.Second
+	// unseen is what a checkpoint may be younger than its killed agent and be lost, while the other suites take the processors: it
+	// may not have been looked at or shipped yet. Alone, the suite allows none.
+	unseen = 10 * time.Second
 )
 
 func TestSpotFaults(t *testing.T) {

@@ -56,9 +56,7 @@ def load():
     try:
         with open(os.path.join(FOLDER, "latest.json")) as f:
             step = json.load(f)["step"]
-    except FileNotFoundError:
-        if os.listdir(FOLDER) not in ([], [".stint"]):
-            tell("no pointer beside", sorted(os.listdir(FOLDER)))
+    except FileNotFoundError:  # no checkpoint was ever whole
         return 0, [0.0] * 8, [0.0] * 8
     try:
         with open(os.path.join(FOLDER, f"weights-{step}.json")) as f:
