@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/stint-ml/stint/cmd/stint/client"
-	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -83,16 +82,7 @@ func (a *app) deploy(ctx context.Context, model string, f deployFlags) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.connect()
-	if err != nil {
-		return err
-	}
-	if err := a.checkInstance(f.instance, c.Site); err != nil {
-		return err
-	}
-	blobs, err := s3.New(s3.Config{Endpoint: c.S3, Region: c.Site.Region, Credentials: s3.Fixed(s3.Credentials{
-		AccessKeyID: c.Credentials.AccessKeyID, SecretAccessKey: c.Credentials.SecretAccessKey,
-	})})
+	c, blobs, err := a.connectFor(f.instance)
 	if err != nil {
 		return err
 	}

@@ -106,16 +106,7 @@ func (a *app) run(ctx context.Context, script string, f runFlags) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.connect()
-	if err != nil {
-		return err
-	}
-	if err := a.checkInstance(f.instance, c.Site); err != nil {
-		return err
-	}
-	blobs, err := s3.New(s3.Config{Endpoint: c.S3, Region: c.Site.Region, Credentials: s3.Fixed(s3.Credentials{
-		AccessKeyID: c.Credentials.AccessKeyID, SecretAccessKey: c.Credentials.SecretAccessKey,
-	})})
+	c, blobs, err := a.connectFor(f.instance)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/stint-ml/stint/cmd/stint/client"
+	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
@@ -320,4 +322,19 @@ func (f *countingFile) Read(p []byte) (int, error) {
 // WriteTo hides the file's own, which would not be counted.
 func (f *countingFile) WriteTo(w io.Writer) (int64, error) {
 	return io.Copy(w, struct{ io.Reader }{f})
+}
+
+// connectFor connects to a server that knows an instance type, and to its object store.
+func (a *app) connectFor(instance string) (*client.Client, *s3.Blobs, error) {
+	c, err := a.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := a.checkInstance(instance, c.Site); err != nil {
+		return nil, nil, err
+	}
+	blobs, err := s3.New(s3.Config{Endpoint: c.S3, Region: c.Site.Region, Credentials: s3.Fixed(s3.Credentials{
+		AccessKeyID: c.Credentials.AccessKeyID, SecretAccessKey: c.Credentials.SecretAccessKey,
+	})})
+	return c, blobs, err
 }
