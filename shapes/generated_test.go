@@ -70,6 +70,9 @@ func TestPatternsMean(t *testing.T) {
 		{"sagemaker MetricsEndpointPath", []string{"/a", "/.", "/a.b/c-d.", "/.a", "//"}, []string{"", "/", "a", "/..", "/a..b", "/a b", "/a/.."}},
 		{"sagemaker TrainingEnvironmentValue", []string{"", "a\nb"}, nil},
 		{"sagemaker S3Uri", []string{"s3://b", "s3://b/", "https://h/p"}, []string{"file:///a", "s3://", "s3://b/\n"}},
+		{"application-autoscaling ScheduledActionName", []string{"a", "a b", "é"}, []string{"", " a", "a ", "a:b", "a/b", "a|b", "a\nb", "a\u2028b", "\u0085"}},
+		{"application-autoscaling ResourceIdMaxLen1600", []string{"", "endpoint/e/variant/v", "😀\r\n\t"}, []string{"\x00", "\uFFFE"}},
+		{"sagemaker TransformEnvironmentKey", []string{"_", strings.Repeat("a", 1024)}, []string{"", "1", strings.Repeat("a", 1025)}},
 		{"iam policyDocumentType", []string{"{\"a\": \"é\"}\n\t"}, []string{"", "\x00", "☃"}},
 		{"iam pathType", []string{"/", "/a/", "/a/b/"}, []string{"", "a", "/a", "a/", "/a b/"}},
 		{"sts arnType", []string{"arn:aws:iam::111122223333:role/r", "☃"}, []string{"", "a\x01"}},
@@ -141,7 +144,7 @@ var scalars = map[shapes.Kind]string{
 }
 
 // openEnums are checked elsewhere, so their descriptors list no values.
-var openEnums = []string{"sagemaker.TrainingInstanceType", "sagemaker.ProductionVariantInstanceType"}
+var openEnums = []string{"sagemaker.TrainingInstanceType", "sagemaker.ProductionVariantInstanceType", "sagemaker.TransformInstanceType"}
 
 func (m *matcher) match(where string, shape *shapes.Shape, goType reflect.Type) {
 	switch shape.Kind {

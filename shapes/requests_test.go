@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stint-ml/stint/shapes"
+	"github.com/stint-ml/stint/shapes/applicationautoscaling"
 	"github.com/stint-ml/stint/shapes/cloudwatch"
 	"github.com/stint-ml/stint/shapes/iam"
 	"github.com/stint-ml/stint/shapes/logs"
@@ -18,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected answers in testdata")
 
-var services = []*shapes.Service{&cloudwatch.Service, &iam.Service, &logs.Service, &sagemaker.Service, &sts.Service}
+var services = []*shapes.Service{&applicationautoscaling.Service, &cloudwatch.Service, &iam.Service, &logs.Service, &sagemaker.Service, &sts.Service}
 
 const requestsFile = "testdata/requests.txt"
 

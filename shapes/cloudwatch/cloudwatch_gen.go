@@ -19,6 +19,27 @@ var Service = shapes.Service{
 	QueryCompatible: true,
 	Operations: []shapes.Operation{
 		{
+			Name:      "DeleteAlarms",
+			Input:     &shapeDeleteAlarmsInput,
+			NewInput:  func() any { return new(DeleteAlarmsInput) },
+			NewOutput: func() any { return nil },
+			Errors: []shapes.Fault{
+				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 404, Sender: true},
+				{Name: "ResourceConflict", Code: "ResourceConflict", Status: 409, Sender: true},
+			},
+		},
+		{
+			Name:          "DescribeAlarms",
+			Input:         &shapeDescribeAlarmsInput,
+			NewInput:      func() any { return new(DescribeAlarmsInput) },
+			Output:        &shapeDescribeAlarmsOutput,
+			NewOutput:     func() any { return new(DescribeAlarmsOutput) },
+			ResultWrapper: "DescribeAlarmsResult",
+			Errors: []shapes.Fault{
+				{Name: "InvalidNextToken", Code: "InvalidNextToken", Status: 400, Sender: true},
+			},
+		},
+		{
 			Name:          "GetMetricStatistics",
 			Input:         &shapeGetMetricStatisticsInput,
 			NewInput:      func() any { return new(GetMetricStatisticsInput) },
@@ -45,6 +66,15 @@ var Service = shapes.Service{
 			},
 		},
 		{
+			Name:      "PutMetricAlarm",
+			Input:     &shapePutMetricAlarmInput,
+			NewInput:  func() any { return new(PutMetricAlarmInput) },
+			NewOutput: func() any { return nil },
+			Errors: []shapes.Fault{
+				{Name: "LimitExceededFault", Code: "LimitExceeded", Status: 400, Sender: true},
+			},
+		},
+		{
 			Name:      "PutMetricData",
 			Input:     &shapePutMetricDataInput,
 			NewInput:  func() any { return new(PutMetricDataInput) },
@@ -54,6 +84,16 @@ var Service = shapes.Service{
 				{Name: "MissingRequiredParameterException", Code: "MissingParameter", Status: 400, Sender: true},
 				{Name: "InvalidParameterCombinationException", Code: "InvalidParameterCombination", Status: 400, Sender: true},
 				{Name: "InternalServiceFault", Code: "InternalServiceError", Status: 500, Sender: false},
+			},
+		},
+		{
+			Name:      "SetAlarmState",
+			Input:     &shapeSetAlarmStateInput,
+			NewInput:  func() any { return new(SetAlarmStateInput) },
+			NewOutput: func() any { return nil },
+			Errors: []shapes.Fault{
+				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 404, Sender: true},
+				{Name: "InvalidFormatFault", Code: "InvalidFormat", Status: 400, Sender: true},
 			},
 		},
 	},

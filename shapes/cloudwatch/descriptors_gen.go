@@ -12,9 +12,65 @@ var (
 )
 
 var (
-	shapeAccountId = shapes.Shape{Name: "AccountId", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
-	shapeCounts    = shapes.Shape{Name: "Counts", Kind: shapes.KindList, Elem: &shapeDatapointValue}
-	shapeDatapoint = shapes.Shape{Name: "Datapoint", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeAccountId           = shapes.Shape{Name: "AccountId", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
+	shapeActionConfiguration = shapes.Shape{Name: "ActionConfiguration", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmTagsPropagation", Shape: &shapeAlarmTagsPropagation},
+	}}
+	shapeActionLogLineCount      = shapes.Shape{Name: "ActionLogLineCount", Kind: shapes.KindInteger}
+	shapeActionLogLineRoleArn    = shapes.Shape{Name: "ActionLogLineRoleArn", Kind: shapes.KindString}
+	shapeActionPrefix            = shapes.Shape{Name: "ActionPrefix", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 1024, HasMax: true}
+	shapeActionsEnabled          = shapes.Shape{Name: "ActionsEnabled", Kind: shapes.KindBoolean}
+	shapeActionsSuppressedBy     = shapes.Shape{Name: "ActionsSuppressedBy", Kind: shapes.KindString, Enum: []string{"WaitPeriod", "ExtensionPeriod", "Alarm"}}
+	shapeActionsSuppressedReason = shapes.Shape{Name: "ActionsSuppressedReason", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true}
+	shapeAggregationExpression   = shapes.Shape{Name: "AggregationExpression", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeAlarmArn                = shapes.Shape{Name: "AlarmArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 1600, HasMax: true}
+	shapeAlarmDescription        = shapes.Shape{Name: "AlarmDescription", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true}
+	shapeAlarmName               = shapes.Shape{Name: "AlarmName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
+	shapeAlarmNamePrefix         = shapes.Shape{Name: "AlarmNamePrefix", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
+	shapeAlarmNames              = shapes.Shape{Name: "AlarmNames", Kind: shapes.KindList, Max: 100, HasMax: true, Elem: &shapeAlarmName}
+	shapeAlarmPromQLCriteria     = shapes.Shape{Name: "AlarmPromQLCriteria", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Query", Shape: &shapeQuery, Required: true},
+		{Name: "PendingPeriod", Shape: &shapePendingPeriod},
+		{Name: "RecoveryPeriod", Shape: &shapeRecoveryPeriod},
+	}}
+	shapeAlarmRule            = shapes.Shape{Name: "AlarmRule", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 10240, HasMax: true}
+	shapeAlarmTagsPropagation = shapes.Shape{Name: "AlarmTagsPropagation", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Enabled", Shape: &shapeAlarmTagsPropagationEnabled, Required: true},
+		{Name: "IncludedTagKeys", Shape: &shapeAlarmTagsPropagationTagKeys},
+		{Name: "ExcludedTagKeys", Shape: &shapeAlarmTagsPropagationTagKeys},
+	}}
+	shapeAlarmTagsPropagationEnabled = shapes.Shape{Name: "AlarmTagsPropagationEnabled", Kind: shapes.KindBoolean}
+	shapeAlarmTagsPropagationTagKey  = shapes.Shape{Name: "AlarmTagsPropagationTagKey", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 128, HasMax: true}
+	shapeAlarmTagsPropagationTagKeys = shapes.Shape{Name: "AlarmTagsPropagationTagKeys", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 50, HasMax: true, Elem: &shapeAlarmTagsPropagationTagKey}
+	shapeAlarmType                   = shapes.Shape{Name: "AlarmType", Kind: shapes.KindString, Enum: []string{"CompositeAlarm", "MetricAlarm", "LogAlarm"}}
+	shapeAlarmTypes                  = shapes.Shape{Name: "AlarmTypes", Kind: shapes.KindList, Elem: &shapeAlarmType}
+	shapeAmazonResourceName          = shapes.Shape{Name: "AmazonResourceName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 1024, HasMax: true}
+	shapeComparisonOperator          = shapes.Shape{Name: "ComparisonOperator", Kind: shapes.KindString, Enum: []string{"GreaterThanOrEqualToThreshold", "GreaterThanThreshold", "LessThanThreshold", "LessThanOrEqualToThreshold", "LessThanLowerOrGreaterThanUpperThreshold", "LessThanLowerThreshold", "GreaterThanUpperThreshold"}}
+	shapeCompositeAlarm              = shapes.Shape{Name: "CompositeAlarm", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ActionsEnabled", Shape: &shapeActionsEnabled},
+		{Name: "AlarmActions", Shape: &shapeResourceList},
+		{Name: "AlarmArn", Shape: &shapeAlarmArn},
+		{Name: "AlarmConfigurationUpdatedTimestamp", Shape: &shapeTimestamp},
+		{Name: "AlarmDescription", Shape: &shapeAlarmDescription},
+		{Name: "AlarmName", Shape: &shapeAlarmName},
+		{Name: "AlarmRule", Shape: &shapeAlarmRule},
+		{Name: "InsufficientDataActions", Shape: &shapeResourceList},
+		{Name: "OKActions", Shape: &shapeResourceList},
+		{Name: "StateReason", Shape: &shapeStateReason},
+		{Name: "StateReasonData", Shape: &shapeStateReasonData},
+		{Name: "StateUpdatedTimestamp", Shape: &shapeTimestamp},
+		{Name: "StateValue", Shape: &shapeStateValue},
+		{Name: "StateTransitionedTimestamp", Shape: &shapeTimestamp},
+		{Name: "ActionsSuppressedBy", Shape: &shapeActionsSuppressedBy},
+		{Name: "ActionsSuppressedReason", Shape: &shapeActionsSuppressedReason},
+		{Name: "ActionsSuppressor", Shape: &shapeAlarmArn},
+		{Name: "ActionsSuppressorWaitPeriod", Shape: &shapeSuppressorPeriod},
+		{Name: "ActionsSuppressorExtensionPeriod", Shape: &shapeSuppressorPeriod},
+		{Name: "ActionConfiguration", Shape: &shapeActionConfiguration},
+	}}
+	shapeCompositeAlarms = shapes.Shape{Name: "CompositeAlarms", Kind: shapes.KindList, Elem: &shapeCompositeAlarm}
+	shapeCounts          = shapes.Shape{Name: "Counts", Kind: shapes.KindList, Elem: &shapeDatapointValue}
+	shapeDatapoint       = shapes.Shape{Name: "Datapoint", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Timestamp", Shape: &shapeTimestamp},
 		{Name: "SampleCount", Shape: &shapeDatapointValue},
 		{Name: "Average", Shape: &shapeDatapointValue},
@@ -27,7 +83,28 @@ var (
 	shapeDatapointValue    = shapes.Shape{Name: "DatapointValue", Kind: shapes.KindDouble}
 	shapeDatapointValueMap = shapes.Shape{Name: "DatapointValueMap", Kind: shapes.KindMap, Key: &shapeExtendedStatistic, Elem: &shapeDatapointValue}
 	shapeDatapoints        = shapes.Shape{Name: "Datapoints", Kind: shapes.KindList, Elem: &shapeDatapoint}
-	shapeDimension         = shapes.Shape{Name: "Dimension", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeDatapointsToAlarm = shapes.Shape{Name: "DatapointsToAlarm", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeDeleteAlarmsInput = shapes.Shape{Name: "DeleteAlarmsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmNames", Shape: &shapeAlarmNames, Required: true},
+	}}
+	shapeDescribeAlarmsInput = shapes.Shape{Name: "DescribeAlarmsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmNames", Shape: &shapeAlarmNames},
+		{Name: "AlarmNamePrefix", Shape: &shapeAlarmNamePrefix},
+		{Name: "AlarmTypes", Shape: &shapeAlarmTypes},
+		{Name: "ChildrenOfAlarmName", Shape: &shapeAlarmName},
+		{Name: "ParentsOfAlarmName", Shape: &shapeAlarmName},
+		{Name: "StateValue", Shape: &shapeStateValue},
+		{Name: "ActionPrefix", Shape: &shapeActionPrefix},
+		{Name: "MaxRecords", Shape: &shapeMaxRecords},
+		{Name: "NextToken", Shape: &shapeNextToken},
+	}}
+	shapeDescribeAlarmsOutput = shapes.Shape{Name: "DescribeAlarmsOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "CompositeAlarms", Shape: &shapeCompositeAlarms},
+		{Name: "MetricAlarms", Shape: &shapeMetricAlarms},
+		{Name: "LogAlarms", Shape: &shapeLogAlarms},
+		{Name: "NextToken", Shape: &shapeNextToken},
+	}}
+	shapeDimension = shapes.Shape{Name: "Dimension", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Name", Shape: &shapeDimensionName, Required: true},
 		{Name: "Value", Shape: &shapeDimensionValue, Required: true},
 	}}
@@ -39,6 +116,7 @@ var (
 	shapeDimensionName    = shapes.Shape{Name: "DimensionName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
 	shapeDimensionValue   = shapes.Shape{Name: "DimensionValue", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 1024, HasMax: true}
 	shapeDimensions       = shapes.Shape{Name: "Dimensions", Kind: shapes.KindList, Max: 30, HasMax: true, Elem: &shapeDimension}
+	shapeEndTimeOffset    = shapes.Shape{Name: "EndTimeOffset", Kind: shapes.KindLong, Min: 0, HasMin: true, Max: 2592000, HasMax: true}
 	shapeEntity           = shapes.Shape{Name: "Entity", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "KeyAttributes", Shape: &shapeEntityKeyAttributesMap},
 		{Name: "Attributes", Shape: &shapeEntityAttributesMap},
@@ -53,7 +131,18 @@ var (
 		{Name: "Entity", Shape: &shapeEntity},
 		{Name: "MetricData", Shape: &shapeMetricData},
 	}}
-	shapeEntityMetricDataList     = shapes.Shape{Name: "EntityMetricDataList", Kind: shapes.KindList, Elem: &shapeEntityMetricData}
+	shapeEntityMetricDataList             = shapes.Shape{Name: "EntityMetricDataList", Kind: shapes.KindList, Elem: &shapeEntityMetricData}
+	shapeEvaluateLowSampleCountPercentile = shapes.Shape{Name: "EvaluateLowSampleCountPercentile", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
+	shapeEvaluationCriteria               = shapes.Shape{Name: "EvaluationCriteria", Kind: shapes.KindUnion, Members: []shapes.Member{
+		{Name: "PromQLCriteria", Shape: &shapeAlarmPromQLCriteria},
+	}}
+	shapeEvaluationInterval = shapes.Shape{Name: "EvaluationInterval", Kind: shapes.KindInteger, Min: 10, HasMin: true, Max: 3600, HasMax: true}
+	shapeEvaluationPeriods  = shapes.Shape{Name: "EvaluationPeriods", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeEvaluationState    = shapes.Shape{Name: "EvaluationState", Kind: shapes.KindString, Enum: []string{"PARTIAL_DATA", "EVALUATION_FAILURE", "EVALUATION_ERROR"}}
+	shapeEvaluationWindow   = shapes.Shape{Name: "EvaluationWindow", Kind: shapes.KindUnion, Members: []shapes.Member{
+		{Name: "WallClockWindow", Shape: &shapeWallClockWindow},
+		{Name: "SlidingWindow", Shape: &shapeSlidingWindow},
+	}}
 	shapeExtendedStatistic        = shapes.Shape{Name: "ExtendedStatistic", Kind: shapes.KindString}
 	shapeExtendedStatistics       = shapes.Shape{Name: "ExtendedStatistics", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeExtendedStatistic}
 	shapeGetMetricStatisticsInput = shapes.Shape{Name: "GetMetricStatisticsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
@@ -86,12 +175,88 @@ var (
 		{Name: "NextToken", Shape: &shapeNextToken},
 		{Name: "OwningAccounts", Shape: &shapeOwningAccounts},
 	}}
-	shapeMetric = shapes.Shape{Name: "Metric", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeLogAlarm = shapes.Shape{Name: "LogAlarm", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmName", Shape: &shapeAlarmName},
+		{Name: "AlarmArn", Shape: &shapeAlarmArn},
+		{Name: "AlarmDescription", Shape: &shapeAlarmDescription},
+		{Name: "AlarmConfigurationUpdatedTimestamp", Shape: &shapeTimestamp},
+		{Name: "ActionsEnabled", Shape: &shapeActionsEnabled},
+		{Name: "OKActions", Shape: &shapeResourceList},
+		{Name: "AlarmActions", Shape: &shapeResourceList},
+		{Name: "InsufficientDataActions", Shape: &shapeResourceList},
+		{Name: "StateValue", Shape: &shapeStateValue},
+		{Name: "StateReason", Shape: &shapeStateReason},
+		{Name: "StateReasonData", Shape: &shapeStateReasonData},
+		{Name: "StateUpdatedTimestamp", Shape: &shapeTimestamp},
+		{Name: "ScheduledQueryConfiguration", Shape: &shapeScheduledQueryConfiguration},
+		{Name: "QueryResultsToEvaluate", Shape: &shapeQueryResultsToEvaluate},
+		{Name: "QueryResultsToAlarm", Shape: &shapeQueryResultsToAlarm},
+		{Name: "Threshold", Shape: &shapeThreshold},
+		{Name: "ComparisonOperator", Shape: &shapeComparisonOperator},
+		{Name: "TreatMissingData", Shape: &shapeTreatMissingData},
+		{Name: "StateTransitionedTimestamp", Shape: &shapeTimestamp},
+		{Name: "EvaluationState", Shape: &shapeEvaluationState},
+		{Name: "ActionLogLineCount", Shape: &shapeActionLogLineCount},
+		{Name: "ActionLogLineRoleArn", Shape: &shapeActionLogLineRoleArn},
+		{Name: "WarmUpConfiguration", Shape: &shapeWarmUpConfiguration},
+		{Name: "ActionConfiguration", Shape: &shapeActionConfiguration},
+	}}
+	shapeLogAlarms           = shapes.Shape{Name: "LogAlarms", Kind: shapes.KindList, Elem: &shapeLogAlarm}
+	shapeLogGroupIdentifiers = shapes.Shape{Name: "LogGroupIdentifiers", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 50, HasMax: true, Elem: &shapeAmazonResourceName}
+	shapeMaxRecords          = shapes.Shape{Name: "MaxRecords", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 100, HasMax: true}
+	shapeMetric              = shapes.Shape{Name: "Metric", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Namespace", Shape: &shapeNamespace},
 		{Name: "MetricName", Shape: &shapeMetricName},
 		{Name: "Dimensions", Shape: &shapeDimensions},
 	}}
-	shapeMetricData  = shapes.Shape{Name: "MetricData", Kind: shapes.KindList, Elem: &shapeMetricDatum}
+	shapeMetricAlarm = shapes.Shape{Name: "MetricAlarm", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmName", Shape: &shapeAlarmName},
+		{Name: "AlarmArn", Shape: &shapeAlarmArn},
+		{Name: "AlarmDescription", Shape: &shapeAlarmDescription},
+		{Name: "AlarmConfigurationUpdatedTimestamp", Shape: &shapeTimestamp},
+		{Name: "ActionsEnabled", Shape: &shapeActionsEnabled},
+		{Name: "OKActions", Shape: &shapeResourceList},
+		{Name: "AlarmActions", Shape: &shapeResourceList},
+		{Name: "InsufficientDataActions", Shape: &shapeResourceList},
+		{Name: "StateValue", Shape: &shapeStateValue},
+		{Name: "StateReason", Shape: &shapeStateReason},
+		{Name: "StateReasonData", Shape: &shapeStateReasonData},
+		{Name: "StateUpdatedTimestamp", Shape: &shapeTimestamp},
+		{Name: "MetricName", Shape: &shapeMetricName},
+		{Name: "Namespace", Shape: &shapeNamespace},
+		{Name: "Statistic", Shape: &shapeStatistic},
+		{Name: "ExtendedStatistic", Shape: &shapeExtendedStatistic},
+		{Name: "Dimensions", Shape: &shapeDimensions},
+		{Name: "Period", Shape: &shapePeriod},
+		{Name: "Unit", Shape: &shapeStandardUnit},
+		{Name: "EvaluationPeriods", Shape: &shapeEvaluationPeriods},
+		{Name: "DatapointsToAlarm", Shape: &shapeDatapointsToAlarm},
+		{Name: "Threshold", Shape: &shapeThreshold},
+		{Name: "ComparisonOperator", Shape: &shapeComparisonOperator},
+		{Name: "TreatMissingData", Shape: &shapeTreatMissingData},
+		{Name: "EvaluateLowSampleCountPercentile", Shape: &shapeEvaluateLowSampleCountPercentile},
+		{Name: "Metrics", Shape: &shapeMetricDataQueries},
+		{Name: "ThresholdMetricId", Shape: &shapeMetricId},
+		{Name: "EvaluationState", Shape: &shapeEvaluationState},
+		{Name: "StateTransitionedTimestamp", Shape: &shapeTimestamp},
+		{Name: "EvaluationWindow", Shape: &shapeEvaluationWindow},
+		{Name: "WarmUpConfiguration", Shape: &shapeWarmUpConfiguration},
+		{Name: "EvaluationCriteria", Shape: &shapeEvaluationCriteria},
+		{Name: "EvaluationInterval", Shape: &shapeEvaluationInterval},
+		{Name: "ActionConfiguration", Shape: &shapeActionConfiguration},
+	}}
+	shapeMetricAlarms      = shapes.Shape{Name: "MetricAlarms", Kind: shapes.KindList, Elem: &shapeMetricAlarm}
+	shapeMetricData        = shapes.Shape{Name: "MetricData", Kind: shapes.KindList, Elem: &shapeMetricDatum}
+	shapeMetricDataQueries = shapes.Shape{Name: "MetricDataQueries", Kind: shapes.KindList, Elem: &shapeMetricDataQuery}
+	shapeMetricDataQuery   = shapes.Shape{Name: "MetricDataQuery", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Id", Shape: &shapeMetricId, Required: true},
+		{Name: "MetricStat", Shape: &shapeMetricStat},
+		{Name: "Expression", Shape: &shapeMetricExpression},
+		{Name: "Label", Shape: &shapeMetricLabel},
+		{Name: "ReturnData", Shape: &shapeReturnData},
+		{Name: "Period", Shape: &shapePeriod},
+		{Name: "AccountId", Shape: &shapeAccountId},
+	}}
 	shapeMetricDatum = shapes.Shape{Name: "MetricDatum", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MetricName", Shape: &shapeMetricName, Required: true},
 		{Name: "Dimensions", Shape: &shapeDimensions},
@@ -103,23 +268,97 @@ var (
 		{Name: "Unit", Shape: &shapeStandardUnit},
 		{Name: "StorageResolution", Shape: &shapeStorageResolution},
 	}}
-	shapeMetricLabel        = shapes.Shape{Name: "MetricLabel", Kind: shapes.KindString}
-	shapeMetricName         = shapes.Shape{Name: "MetricName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
-	shapeMetrics            = shapes.Shape{Name: "Metrics", Kind: shapes.KindList, Elem: &shapeMetric}
-	shapeNamespace          = shapes.Shape{Name: "Namespace", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern0}
-	shapeNextToken          = shapes.Shape{Name: "NextToken", Kind: shapes.KindString}
-	shapeOwningAccounts     = shapes.Shape{Name: "OwningAccounts", Kind: shapes.KindList, Elem: &shapeAccountId}
-	shapePeriod             = shapes.Shape{Name: "Period", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeMetricExpression = shapes.Shape{Name: "MetricExpression", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true}
+	shapeMetricId         = shapes.Shape{Name: "MetricId", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
+	shapeMetricLabel      = shapes.Shape{Name: "MetricLabel", Kind: shapes.KindString}
+	shapeMetricName       = shapes.Shape{Name: "MetricName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
+	shapeMetricStat       = shapes.Shape{Name: "MetricStat", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Metric", Shape: &shapeMetric, Required: true},
+		{Name: "Period", Shape: &shapePeriod, Required: true},
+		{Name: "Stat", Shape: &shapeStat, Required: true},
+		{Name: "Unit", Shape: &shapeStandardUnit},
+	}}
+	shapeMetrics                                  = shapes.Shape{Name: "Metrics", Kind: shapes.KindList, Elem: &shapeMetric}
+	shapeNamespace                                = shapes.Shape{Name: "Namespace", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern0}
+	shapeNextToken                                = shapes.Shape{Name: "NextToken", Kind: shapes.KindString}
+	shapeOnlyStartEvaluatingAfterWarmUpPeriodEnds = shapes.Shape{Name: "OnlyStartEvaluatingAfterWarmUpPeriodEnds", Kind: shapes.KindBoolean}
+	shapeOwningAccounts                           = shapes.Shape{Name: "OwningAccounts", Kind: shapes.KindList, Elem: &shapeAccountId}
+	shapePendingPeriod                            = shapes.Shape{Name: "PendingPeriod", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 86400, HasMax: true}
+	shapePeriod                                   = shapes.Shape{Name: "Period", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapePutMetricAlarmInput                      = shapes.Shape{Name: "PutMetricAlarmInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmName", Shape: &shapeAlarmName, Required: true},
+		{Name: "AlarmDescription", Shape: &shapeAlarmDescription},
+		{Name: "ActionsEnabled", Shape: &shapeActionsEnabled},
+		{Name: "OKActions", Shape: &shapeResourceList},
+		{Name: "AlarmActions", Shape: &shapeResourceList},
+		{Name: "InsufficientDataActions", Shape: &shapeResourceList},
+		{Name: "MetricName", Shape: &shapeMetricName},
+		{Name: "Namespace", Shape: &shapeNamespace},
+		{Name: "Statistic", Shape: &shapeStatistic},
+		{Name: "ExtendedStatistic", Shape: &shapeExtendedStatistic},
+		{Name: "Dimensions", Shape: &shapeDimensions},
+		{Name: "Period", Shape: &shapePeriod},
+		{Name: "Unit", Shape: &shapeStandardUnit},
+		{Name: "EvaluationPeriods", Shape: &shapeEvaluationPeriods},
+		{Name: "DatapointsToAlarm", Shape: &shapeDatapointsToAlarm},
+		{Name: "Threshold", Shape: &shapeThreshold},
+		{Name: "ComparisonOperator", Shape: &shapeComparisonOperator},
+		{Name: "TreatMissingData", Shape: &shapeTreatMissingData},
+		{Name: "EvaluateLowSampleCountPercentile", Shape: &shapeEvaluateLowSampleCountPercentile},
+		{Name: "Metrics", Shape: &shapeMetricDataQueries},
+		{Name: "Tags", Shape: &shapeTagList},
+		{Name: "ThresholdMetricId", Shape: &shapeMetricId},
+		{Name: "EvaluationWindow", Shape: &shapeEvaluationWindow},
+		{Name: "WarmUpConfiguration", Shape: &shapeWarmUpConfiguration},
+		{Name: "EvaluationCriteria", Shape: &shapeEvaluationCriteria},
+		{Name: "EvaluationInterval", Shape: &shapeEvaluationInterval},
+		{Name: "ActionConfiguration", Shape: &shapeActionConfiguration},
+	}}
 	shapePutMetricDataInput = shapes.Shape{Name: "PutMetricDataInput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Namespace", Shape: &shapeNamespace, Required: true},
 		{Name: "MetricData", Shape: &shapeMetricData},
 		{Name: "EntityMetricData", Shape: &shapeEntityMetricDataList},
 		{Name: "StrictEntityValidation", Shape: &shapeStrictEntityValidation},
 	}}
-	shapeRecentlyActive = shapes.Shape{Name: "RecentlyActive", Kind: shapes.KindString, Enum: []string{"PT3H"}}
-	shapeStandardUnit   = shapes.Shape{Name: "StandardUnit", Kind: shapes.KindString, Enum: []string{"Seconds", "Microseconds", "Milliseconds", "Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes", "Bits", "Kilobits", "Megabits", "Gigabits", "Terabits", "Percent", "Count", "Bytes/Second", "Kilobytes/Second", "Megabytes/Second", "Gigabytes/Second", "Terabytes/Second", "Bits/Second", "Kilobits/Second", "Megabits/Second", "Gigabits/Second", "Terabits/Second", "Count/Second", "None"}}
-	shapeStatistic      = shapes.Shape{Name: "Statistic", Kind: shapes.KindString, Enum: []string{"SampleCount", "Average", "Sum", "Minimum", "Maximum"}}
-	shapeStatisticSet   = shapes.Shape{Name: "StatisticSet", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeQuery                  = shapes.Shape{Name: "Query", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 10000, HasMax: true}
+	shapeQueryResultsToAlarm    = shapes.Shape{Name: "QueryResultsToAlarm", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeQueryResultsToEvaluate = shapes.Shape{Name: "QueryResultsToEvaluate", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeQueryString            = shapes.Shape{Name: "QueryString", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 10000, HasMax: true}
+	shapeRecentlyActive         = shapes.Shape{Name: "RecentlyActive", Kind: shapes.KindString, Enum: []string{"PT3H"}}
+	shapeRecoveryPeriod         = shapes.Shape{Name: "RecoveryPeriod", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 86400, HasMax: true}
+	shapeResourceList           = shapes.Shape{Name: "ResourceList", Kind: shapes.KindList, Max: 5, HasMax: true, Elem: &shapeResourceName}
+	shapeResourceName           = shapes.Shape{Name: "ResourceName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 1024, HasMax: true}
+	shapeReturnData             = shapes.Shape{Name: "ReturnData", Kind: shapes.KindBoolean}
+	shapeScheduleConfiguration  = shapes.Shape{Name: "ScheduleConfiguration", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "ScheduleExpression", Shape: &shapeScheduleExpression, Required: true},
+		{Name: "StartTimeOffset", Shape: &shapeStartTimeOffset, Required: true},
+		{Name: "EndTimeOffset", Shape: &shapeEndTimeOffset},
+	}}
+	shapeScheduleExpression          = shapes.Shape{Name: "ScheduleExpression", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true}
+	shapeScheduledQueryConfiguration = shapes.Shape{Name: "ScheduledQueryConfiguration", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "QueryString", Shape: &shapeQueryString, Required: true},
+		{Name: "LogGroupIdentifiers", Shape: &shapeLogGroupIdentifiers},
+		{Name: "QueryARN", Shape: &shapeAmazonResourceName},
+		{Name: "ScheduledQueryRoleARN", Shape: &shapeAmazonResourceName, Required: true},
+		{Name: "ScheduleConfiguration", Shape: &shapeScheduleConfiguration, Required: true},
+		{Name: "AggregationExpression", Shape: &shapeAggregationExpression, Required: true},
+		{Name: "Tags", Shape: &shapeTagList},
+	}}
+	shapeSetAlarmStateInput = shapes.Shape{Name: "SetAlarmStateInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "AlarmName", Shape: &shapeAlarmName, Required: true},
+		{Name: "StateValue", Shape: &shapeStateValue, Required: true},
+		{Name: "StateReason", Shape: &shapeStateReason, Required: true},
+		{Name: "StateReasonData", Shape: &shapeStateReasonData},
+	}}
+	shapeSlidingWindow   = shapes.Shape{Name: "SlidingWindow", Kind: shapes.KindStructure}
+	shapeStandardUnit    = shapes.Shape{Name: "StandardUnit", Kind: shapes.KindString, Enum: []string{"Seconds", "Microseconds", "Milliseconds", "Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes", "Bits", "Kilobits", "Megabits", "Gigabits", "Terabits", "Percent", "Count", "Bytes/Second", "Kilobytes/Second", "Megabytes/Second", "Gigabytes/Second", "Terabytes/Second", "Bits/Second", "Kilobits/Second", "Megabits/Second", "Gigabits/Second", "Terabits/Second", "Count/Second", "None"}}
+	shapeStartTimeOffset = shapes.Shape{Name: "StartTimeOffset", Kind: shapes.KindLong, Min: 1, HasMin: true, Max: 2592000, HasMax: true}
+	shapeStat            = shapes.Shape{Name: "Stat", Kind: shapes.KindString}
+	shapeStateReason     = shapes.Shape{Name: "StateReason", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1023, HasMax: true}
+	shapeStateReasonData = shapes.Shape{Name: "StateReasonData", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 4000, HasMax: true}
+	shapeStateValue      = shapes.Shape{Name: "StateValue", Kind: shapes.KindString, Enum: []string{"OK", "ALARM", "INSUFFICIENT_DATA"}}
+	shapeStatistic       = shapes.Shape{Name: "Statistic", Kind: shapes.KindString, Enum: []string{"SampleCount", "Average", "Sum", "Minimum", "Maximum"}}
+	shapeStatisticSet    = shapes.Shape{Name: "StatisticSet", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "SampleCount", Shape: &shapeDatapointValue, Required: true},
 		{Name: "Sum", Shape: &shapeDatapointValue, Required: true},
 		{Name: "Minimum", Shape: &shapeDatapointValue, Required: true},
@@ -128,6 +367,25 @@ var (
 	shapeStatistics             = shapes.Shape{Name: "Statistics", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 5, HasMax: true, Elem: &shapeStatistic}
 	shapeStorageResolution      = shapes.Shape{Name: "StorageResolution", Kind: shapes.KindInteger, Min: 1, HasMin: true}
 	shapeStrictEntityValidation = shapes.Shape{Name: "StrictEntityValidation", Kind: shapes.KindBoolean}
-	shapeTimestamp              = shapes.Shape{Name: "Timestamp", Kind: shapes.KindTimestamp}
-	shapeValues                 = shapes.Shape{Name: "Values", Kind: shapes.KindList, Elem: &shapeDatapointValue}
+	shapeSuppressorPeriod       = shapes.Shape{Name: "SuppressorPeriod", Kind: shapes.KindInteger}
+	shapeTag                    = shapes.Shape{Name: "Tag", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Key", Shape: &shapeTagKey, Required: true},
+		{Name: "Value", Shape: &shapeTagValue, Required: true},
+	}}
+	shapeTagKey           = shapes.Shape{Name: "TagKey", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 128, HasMax: true}
+	shapeTagList          = shapes.Shape{Name: "TagList", Kind: shapes.KindList, Elem: &shapeTag}
+	shapeTagValue         = shapes.Shape{Name: "TagValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true}
+	shapeThreshold        = shapes.Shape{Name: "Threshold", Kind: shapes.KindDouble}
+	shapeTimestamp        = shapes.Shape{Name: "Timestamp", Kind: shapes.KindTimestamp}
+	shapeTimezone         = shapes.Shape{Name: "Timezone", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 50, HasMax: true}
+	shapeTreatMissingData = shapes.Shape{Name: "TreatMissingData", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 255, HasMax: true}
+	shapeValues           = shapes.Shape{Name: "Values", Kind: shapes.KindList, Elem: &shapeDatapointValue}
+	shapeWallClockWindow  = shapes.Shape{Name: "WallClockWindow", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "Timezone", Shape: &shapeTimezone},
+	}}
+	shapeWarmUpConfiguration = shapes.Shape{Name: "WarmUpConfiguration", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "WarmUpPeriodDurationInMinutes", Shape: &shapeWarmUpPeriodDurationInMinutes, Required: true},
+		{Name: "OnlyStartEvaluatingAfterWarmUpPeriodEnds", Shape: &shapeOnlyStartEvaluatingAfterWarmUpPeriodEnds},
+	}}
+	shapeWarmUpPeriodDurationInMinutes = shapes.Shape{Name: "WarmUpPeriodDurationInMinutes", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 2880, HasMax: true}
 )

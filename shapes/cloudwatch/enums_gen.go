@@ -2,6 +2,42 @@
 
 package cloudwatch
 
+type ActionsSuppressedBy string
+
+const (
+	ActionsSuppressedByWaitPeriod      ActionsSuppressedBy = "WaitPeriod"
+	ActionsSuppressedByExtensionPeriod ActionsSuppressedBy = "ExtensionPeriod"
+	ActionsSuppressedByAlarm           ActionsSuppressedBy = "Alarm"
+)
+
+type AlarmType string
+
+const (
+	AlarmTypeCompositeAlarm AlarmType = "CompositeAlarm"
+	AlarmTypeMetricAlarm    AlarmType = "MetricAlarm"
+	AlarmTypeLogAlarm       AlarmType = "LogAlarm"
+)
+
+type ComparisonOperator string
+
+const (
+	ComparisonOperatorGreaterThanOrEqualToThreshold            ComparisonOperator = "GreaterThanOrEqualToThreshold"
+	ComparisonOperatorGreaterThanThreshold                     ComparisonOperator = "GreaterThanThreshold"
+	ComparisonOperatorLessThanThreshold                        ComparisonOperator = "LessThanThreshold"
+	ComparisonOperatorLessThanOrEqualToThreshold               ComparisonOperator = "LessThanOrEqualToThreshold"
+	ComparisonOperatorLessThanLowerOrGreaterThanUpperThreshold ComparisonOperator = "LessThanLowerOrGreaterThanUpperThreshold"
+	ComparisonOperatorLessThanLowerThreshold                   ComparisonOperator = "LessThanLowerThreshold"
+	ComparisonOperatorGreaterThanUpperThreshold                ComparisonOperator = "GreaterThanUpperThreshold"
+)
+
+type EvaluationState string
+
+const (
+	EvaluationStatePartialData       EvaluationState = "PARTIAL_DATA"
+	EvaluationStateEvaluationFailure EvaluationState = "EVALUATION_FAILURE"
+	EvaluationStateEvaluationError   EvaluationState = "EVALUATION_ERROR"
+)
+
 type RecentlyActive string
 
 const (
@@ -38,6 +74,14 @@ const (
 	StandardUnitTerabitsSecond  StandardUnit = "Terabits/Second"
 	StandardUnitCountSecond     StandardUnit = "Count/Second"
 	StandardUnitNone            StandardUnit = "None"
+)
+
+type StateValue string
+
+const (
+	StateValueOk               StateValue = "OK"
+	StateValueAlarm            StateValue = "ALARM"
+	StateValueInsufficientData StateValue = "INSUFFICIENT_DATA"
 )
 
 type Statistic string

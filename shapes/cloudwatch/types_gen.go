@@ -4,6 +4,45 @@ package cloudwatch
 
 import "github.com/stint-ml/stint/shapes"
 
+type ActionConfiguration struct {
+	AlarmTagsPropagation *AlarmTagsPropagation `json:"AlarmTagsPropagation,omitzero" query:"AlarmTagsPropagation"`
+}
+
+type AlarmPromQLCriteria struct {
+	Query          *string `json:"Query,omitzero" query:"Query"` // required
+	PendingPeriod  *int32  `json:"PendingPeriod,omitzero" query:"PendingPeriod"`
+	RecoveryPeriod *int32  `json:"RecoveryPeriod,omitzero" query:"RecoveryPeriod"`
+}
+
+type AlarmTagsPropagation struct {
+	Enabled         *bool    `json:"Enabled,omitzero" query:"Enabled"` // required
+	IncludedTagKeys []string `json:"IncludedTagKeys,omitzero" query:"IncludedTagKeys"`
+	ExcludedTagKeys []string `json:"ExcludedTagKeys,omitzero" query:"ExcludedTagKeys"`
+}
+
+type CompositeAlarm struct {
+	ActionsEnabled                     *bool                `json:"ActionsEnabled,omitzero" query:"ActionsEnabled"`
+	AlarmActions                       []string             `json:"AlarmActions,omitzero" query:"AlarmActions"`
+	AlarmArn                           *string              `json:"AlarmArn,omitzero" query:"AlarmArn"`
+	AlarmConfigurationUpdatedTimestamp *shapes.Timestamp    `json:"AlarmConfigurationUpdatedTimestamp,omitzero" query:"AlarmConfigurationUpdatedTimestamp"`
+	AlarmDescription                   *string              `json:"AlarmDescription,omitzero" query:"AlarmDescription"`
+	AlarmName                          *string              `json:"AlarmName,omitzero" query:"AlarmName"`
+	AlarmRule                          *string              `json:"AlarmRule,omitzero" query:"AlarmRule"`
+	InsufficientDataActions            []string             `json:"InsufficientDataActions,omitzero" query:"InsufficientDataActions"`
+	OKActions                          []string             `json:"OKActions,omitzero" query:"OKActions"`
+	StateReason                        *string              `json:"StateReason,omitzero" query:"StateReason"`
+	StateReasonData                    *string              `json:"StateReasonData,omitzero" query:"StateReasonData"`
+	StateUpdatedTimestamp              *shapes.Timestamp    `json:"StateUpdatedTimestamp,omitzero" query:"StateUpdatedTimestamp"`
+	StateValue                         *StateValue          `json:"StateValue,omitzero" query:"StateValue"`
+	StateTransitionedTimestamp         *shapes.Timestamp    `json:"StateTransitionedTimestamp,omitzero" query:"StateTransitionedTimestamp"`
+	ActionsSuppressedBy                *ActionsSuppressedBy `json:"ActionsSuppressedBy,omitzero" query:"ActionsSuppressedBy"`
+	ActionsSuppressedReason            *string              `json:"ActionsSuppressedReason,omitzero" query:"ActionsSuppressedReason"`
+	ActionsSuppressor                  *string              `json:"ActionsSuppressor,omitzero" query:"ActionsSuppressor"`
+	ActionsSuppressorWaitPeriod        *int32               `json:"ActionsSuppressorWaitPeriod,omitzero" query:"ActionsSuppressorWaitPeriod"`
+	ActionsSuppressorExtensionPeriod   *int32               `json:"ActionsSuppressorExtensionPeriod,omitzero" query:"ActionsSuppressorExtensionPeriod"`
+	ActionConfiguration                *ActionConfiguration `json:"ActionConfiguration,omitzero" query:"ActionConfiguration"`
+}
+
 type Datapoint struct {
 	Timestamp          *shapes.Timestamp  `json:"Timestamp,omitzero" query:"Timestamp"`
 	SampleCount        *float64           `json:"SampleCount,omitzero" query:"SampleCount"`
@@ -13,6 +52,29 @@ type Datapoint struct {
 	Maximum            *float64           `json:"Maximum,omitzero" query:"Maximum"`
 	Unit               *StandardUnit      `json:"Unit,omitzero" query:"Unit"`
 	ExtendedStatistics map[string]float64 `json:"ExtendedStatistics,omitzero" query:"ExtendedStatistics"`
+}
+
+type DeleteAlarmsInput struct {
+	AlarmNames []string `json:"AlarmNames,omitzero" query:"AlarmNames"` // required
+}
+
+type DescribeAlarmsInput struct {
+	AlarmNames          []string    `json:"AlarmNames,omitzero" query:"AlarmNames"`
+	AlarmNamePrefix     *string     `json:"AlarmNamePrefix,omitzero" query:"AlarmNamePrefix"`
+	AlarmTypes          []AlarmType `json:"AlarmTypes,omitzero" query:"AlarmTypes"`
+	ChildrenOfAlarmName *string     `json:"ChildrenOfAlarmName,omitzero" query:"ChildrenOfAlarmName"`
+	ParentsOfAlarmName  *string     `json:"ParentsOfAlarmName,omitzero" query:"ParentsOfAlarmName"`
+	StateValue          *StateValue `json:"StateValue,omitzero" query:"StateValue"`
+	ActionPrefix        *string     `json:"ActionPrefix,omitzero" query:"ActionPrefix"`
+	MaxRecords          *int32      `json:"MaxRecords,omitzero" query:"MaxRecords"`
+	NextToken           *string     `json:"NextToken,omitzero" query:"NextToken"`
+}
+
+type DescribeAlarmsOutput struct {
+	CompositeAlarms []CompositeAlarm `json:"CompositeAlarms,omitzero" query:"CompositeAlarms"`
+	MetricAlarms    []MetricAlarm    `json:"MetricAlarms,omitzero" query:"MetricAlarms"`
+	LogAlarms       []LogAlarm       `json:"LogAlarms,omitzero" query:"LogAlarms"`
+	NextToken       *string          `json:"NextToken,omitzero" query:"NextToken"`
 }
 
 type Dimension struct {
@@ -33,6 +95,17 @@ type Entity struct {
 type EntityMetricData struct {
 	Entity     *Entity       `json:"Entity,omitzero" query:"Entity"`
 	MetricData []MetricDatum `json:"MetricData,omitzero" query:"MetricData"`
+}
+
+// EvaluationCriteria is a union: exactly one member is set.
+type EvaluationCriteria struct {
+	PromQLCriteria *AlarmPromQLCriteria `json:"PromQLCriteria,omitzero" query:"PromQLCriteria"`
+}
+
+// EvaluationWindow is a union: exactly one member is set.
+type EvaluationWindow struct {
+	WallClockWindow *WallClockWindow `json:"WallClockWindow,omitzero" query:"WallClockWindow"`
+	SlidingWindow   *SlidingWindow   `json:"SlidingWindow,omitzero" query:"SlidingWindow"`
 }
 
 type GetMetricStatisticsInput struct {
@@ -68,10 +141,84 @@ type ListMetricsOutput struct {
 	OwningAccounts []string `json:"OwningAccounts,omitzero" query:"OwningAccounts"`
 }
 
+type LogAlarm struct {
+	AlarmName                          *string                      `json:"AlarmName,omitzero" query:"AlarmName"`
+	AlarmArn                           *string                      `json:"AlarmArn,omitzero" query:"AlarmArn"`
+	AlarmDescription                   *string                      `json:"AlarmDescription,omitzero" query:"AlarmDescription"`
+	AlarmConfigurationUpdatedTimestamp *shapes.Timestamp            `json:"AlarmConfigurationUpdatedTimestamp,omitzero" query:"AlarmConfigurationUpdatedTimestamp"`
+	ActionsEnabled                     *bool                        `json:"ActionsEnabled,omitzero" query:"ActionsEnabled"`
+	OKActions                          []string                     `json:"OKActions,omitzero" query:"OKActions"`
+	AlarmActions                       []string                     `json:"AlarmActions,omitzero" query:"AlarmActions"`
+	InsufficientDataActions            []string                     `json:"InsufficientDataActions,omitzero" query:"InsufficientDataActions"`
+	StateValue                         *StateValue                  `json:"StateValue,omitzero" query:"StateValue"`
+	StateReason                        *string                      `json:"StateReason,omitzero" query:"StateReason"`
+	StateReasonData                    *string                      `json:"StateReasonData,omitzero" query:"StateReasonData"`
+	StateUpdatedTimestamp              *shapes.Timestamp            `json:"StateUpdatedTimestamp,omitzero" query:"StateUpdatedTimestamp"`
+	ScheduledQueryConfiguration        *ScheduledQueryConfiguration `json:"ScheduledQueryConfiguration,omitzero" query:"ScheduledQueryConfiguration"`
+	QueryResultsToEvaluate             *int32                       `json:"QueryResultsToEvaluate,omitzero" query:"QueryResultsToEvaluate"`
+	QueryResultsToAlarm                *int32                       `json:"QueryResultsToAlarm,omitzero" query:"QueryResultsToAlarm"`
+	Threshold                          *float64                     `json:"Threshold,omitzero" query:"Threshold"`
+	ComparisonOperator                 *ComparisonOperator          `json:"ComparisonOperator,omitzero" query:"ComparisonOperator"`
+	TreatMissingData                   *string                      `json:"TreatMissingData,omitzero" query:"TreatMissingData"`
+	StateTransitionedTimestamp         *shapes.Timestamp            `json:"StateTransitionedTimestamp,omitzero" query:"StateTransitionedTimestamp"`
+	EvaluationState                    *EvaluationState             `json:"EvaluationState,omitzero" query:"EvaluationState"`
+	ActionLogLineCount                 *int32                       `json:"ActionLogLineCount,omitzero" query:"ActionLogLineCount"`
+	ActionLogLineRoleArn               *string                      `json:"ActionLogLineRoleArn,omitzero" query:"ActionLogLineRoleArn"`
+	WarmUpConfiguration                *WarmUpConfiguration         `json:"WarmUpConfiguration,omitzero" query:"WarmUpConfiguration"`
+	ActionConfiguration                *ActionConfiguration         `json:"ActionConfiguration,omitzero" query:"ActionConfiguration"`
+}
+
 type Metric struct {
 	Namespace  *string     `json:"Namespace,omitzero" query:"Namespace"`
 	MetricName *string     `json:"MetricName,omitzero" query:"MetricName"`
 	Dimensions []Dimension `json:"Dimensions,omitzero" query:"Dimensions"`
+}
+
+type MetricAlarm struct {
+	AlarmName                          *string              `json:"AlarmName,omitzero" query:"AlarmName"`
+	AlarmArn                           *string              `json:"AlarmArn,omitzero" query:"AlarmArn"`
+	AlarmDescription                   *string              `json:"AlarmDescription,omitzero" query:"AlarmDescription"`
+	AlarmConfigurationUpdatedTimestamp *shapes.Timestamp    `json:"AlarmConfigurationUpdatedTimestamp,omitzero" query:"AlarmConfigurationUpdatedTimestamp"`
+	ActionsEnabled                     *bool                `json:"ActionsEnabled,omitzero" query:"ActionsEnabled"`
+	OKActions                          []string             `json:"OKActions,omitzero" query:"OKActions"`
+	AlarmActions                       []string             `json:"AlarmActions,omitzero" query:"AlarmActions"`
+	InsufficientDataActions            []string             `json:"InsufficientDataActions,omitzero" query:"InsufficientDataActions"`
+	StateValue                         *StateValue          `json:"StateValue,omitzero" query:"StateValue"`
+	StateReason                        *string              `json:"StateReason,omitzero" query:"StateReason"`
+	StateReasonData                    *string              `json:"StateReasonData,omitzero" query:"StateReasonData"`
+	StateUpdatedTimestamp              *shapes.Timestamp    `json:"StateUpdatedTimestamp,omitzero" query:"StateUpdatedTimestamp"`
+	MetricName                         *string              `json:"MetricName,omitzero" query:"MetricName"`
+	Namespace                          *string              `json:"Namespace,omitzero" query:"Namespace"`
+	Statistic                          *Statistic           `json:"Statistic,omitzero" query:"Statistic"`
+	ExtendedStatistic                  *string              `json:"ExtendedStatistic,omitzero" query:"ExtendedStatistic"`
+	Dimensions                         []Dimension          `json:"Dimensions,omitzero" query:"Dimensions"`
+	Period                             *int32               `json:"Period,omitzero" query:"Period"`
+	Unit                               *StandardUnit        `json:"Unit,omitzero" query:"Unit"`
+	EvaluationPeriods                  *int32               `json:"EvaluationPeriods,omitzero" query:"EvaluationPeriods"`
+	DatapointsToAlarm                  *int32               `json:"DatapointsToAlarm,omitzero" query:"DatapointsToAlarm"`
+	Threshold                          *float64             `json:"Threshold,omitzero" query:"Threshold"`
+	ComparisonOperator                 *ComparisonOperator  `json:"ComparisonOperator,omitzero" query:"ComparisonOperator"`
+	TreatMissingData                   *string              `json:"TreatMissingData,omitzero" query:"TreatMissingData"`
+	EvaluateLowSampleCountPercentile   *string              `json:"EvaluateLowSampleCountPercentile,omitzero" query:"EvaluateLowSampleCountPercentile"`
+	Metrics                            []MetricDataQuery    `json:"Metrics,omitzero" query:"Metrics"`
+	ThresholdMetricId                  *string              `json:"ThresholdMetricId,omitzero" query:"ThresholdMetricId"`
+	EvaluationState                    *EvaluationState     `json:"EvaluationState,omitzero" query:"EvaluationState"`
+	StateTransitionedTimestamp         *shapes.Timestamp    `json:"StateTransitionedTimestamp,omitzero" query:"StateTransitionedTimestamp"`
+	EvaluationWindow                   *EvaluationWindow    `json:"EvaluationWindow,omitzero" query:"EvaluationWindow"`
+	WarmUpConfiguration                *WarmUpConfiguration `json:"WarmUpConfiguration,omitzero" query:"WarmUpConfiguration"`
+	EvaluationCriteria                 *EvaluationCriteria  `json:"EvaluationCriteria,omitzero" query:"EvaluationCriteria"`
+	EvaluationInterval                 *int32               `json:"EvaluationInterval,omitzero" query:"EvaluationInterval"`
+	ActionConfiguration                *ActionConfiguration `json:"ActionConfiguration,omitzero" query:"ActionConfiguration"`
+}
+
+type MetricDataQuery struct {
+	Id         *string     `json:"Id,omitzero" query:"Id"` // required
+	MetricStat *MetricStat `json:"MetricStat,omitzero" query:"MetricStat"`
+	Expression *string     `json:"Expression,omitzero" query:"Expression"`
+	Label      *string     `json:"Label,omitzero" query:"Label"`
+	ReturnData *bool       `json:"ReturnData,omitzero" query:"ReturnData"`
+	Period     *int32      `json:"Period,omitzero" query:"Period"`
+	AccountId  *string     `json:"AccountId,omitzero" query:"AccountId"`
 }
 
 type MetricDatum struct {
@@ -86,6 +233,43 @@ type MetricDatum struct {
 	StorageResolution *int32            `json:"StorageResolution,omitzero" query:"StorageResolution"`
 }
 
+type MetricStat struct {
+	Metric *Metric       `json:"Metric,omitzero" query:"Metric"` // required
+	Period *int32        `json:"Period,omitzero" query:"Period"` // required
+	Stat   *string       `json:"Stat,omitzero" query:"Stat"`     // required
+	Unit   *StandardUnit `json:"Unit,omitzero" query:"Unit"`
+}
+
+type PutMetricAlarmInput struct {
+	AlarmName                        *string              `json:"AlarmName,omitzero" query:"AlarmName"` // required
+	AlarmDescription                 *string              `json:"AlarmDescription,omitzero" query:"AlarmDescription"`
+	ActionsEnabled                   *bool                `json:"ActionsEnabled,omitzero" query:"ActionsEnabled"`
+	OKActions                        []string             `json:"OKActions,omitzero" query:"OKActions"`
+	AlarmActions                     []string             `json:"AlarmActions,omitzero" query:"AlarmActions"`
+	InsufficientDataActions          []string             `json:"InsufficientDataActions,omitzero" query:"InsufficientDataActions"`
+	MetricName                       *string              `json:"MetricName,omitzero" query:"MetricName"`
+	Namespace                        *string              `json:"Namespace,omitzero" query:"Namespace"`
+	Statistic                        *Statistic           `json:"Statistic,omitzero" query:"Statistic"`
+	ExtendedStatistic                *string              `json:"ExtendedStatistic,omitzero" query:"ExtendedStatistic"`
+	Dimensions                       []Dimension          `json:"Dimensions,omitzero" query:"Dimensions"`
+	Period                           *int32               `json:"Period,omitzero" query:"Period"`
+	Unit                             *StandardUnit        `json:"Unit,omitzero" query:"Unit"`
+	EvaluationPeriods                *int32               `json:"EvaluationPeriods,omitzero" query:"EvaluationPeriods"`
+	DatapointsToAlarm                *int32               `json:"DatapointsToAlarm,omitzero" query:"DatapointsToAlarm"`
+	Threshold                        *float64             `json:"Threshold,omitzero" query:"Threshold"`
+	ComparisonOperator               *ComparisonOperator  `json:"ComparisonOperator,omitzero" query:"ComparisonOperator"`
+	TreatMissingData                 *string              `json:"TreatMissingData,omitzero" query:"TreatMissingData"`
+	EvaluateLowSampleCountPercentile *string              `json:"EvaluateLowSampleCountPercentile,omitzero" query:"EvaluateLowSampleCountPercentile"`
+	Metrics                          []MetricDataQuery    `json:"Metrics,omitzero" query:"Metrics"`
+	Tags                             []Tag                `json:"Tags,omitzero" query:"Tags"`
+	ThresholdMetricId                *string              `json:"ThresholdMetricId,omitzero" query:"ThresholdMetricId"`
+	EvaluationWindow                 *EvaluationWindow    `json:"EvaluationWindow,omitzero" query:"EvaluationWindow"`
+	WarmUpConfiguration              *WarmUpConfiguration `json:"WarmUpConfiguration,omitzero" query:"WarmUpConfiguration"`
+	EvaluationCriteria               *EvaluationCriteria  `json:"EvaluationCriteria,omitzero" query:"EvaluationCriteria"`
+	EvaluationInterval               *int32               `json:"EvaluationInterval,omitzero" query:"EvaluationInterval"`
+	ActionConfiguration              *ActionConfiguration `json:"ActionConfiguration,omitzero" query:"ActionConfiguration"`
+}
+
 type PutMetricDataInput struct {
 	Namespace              *string            `json:"Namespace,omitzero" query:"Namespace"` // required
 	MetricData             []MetricDatum      `json:"MetricData,omitzero" query:"MetricData"`
@@ -93,9 +277,49 @@ type PutMetricDataInput struct {
 	StrictEntityValidation *bool              `json:"StrictEntityValidation,omitzero" query:"StrictEntityValidation"`
 }
 
+type ScheduleConfiguration struct {
+	ScheduleExpression *string `json:"ScheduleExpression,omitzero" query:"ScheduleExpression"` // required
+	StartTimeOffset    *int64  `json:"StartTimeOffset,omitzero" query:"StartTimeOffset"`       // required
+	EndTimeOffset      *int64  `json:"EndTimeOffset,omitzero" query:"EndTimeOffset"`
+}
+
+type ScheduledQueryConfiguration struct {
+	QueryString           *string                `json:"QueryString,omitzero" query:"QueryString"` // required
+	LogGroupIdentifiers   []string               `json:"LogGroupIdentifiers,omitzero" query:"LogGroupIdentifiers"`
+	QueryARN              *string                `json:"QueryARN,omitzero" query:"QueryARN"`
+	ScheduledQueryRoleARN *string                `json:"ScheduledQueryRoleARN,omitzero" query:"ScheduledQueryRoleARN"` // required
+	ScheduleConfiguration *ScheduleConfiguration `json:"ScheduleConfiguration,omitzero" query:"ScheduleConfiguration"` // required
+	AggregationExpression *string                `json:"AggregationExpression,omitzero" query:"AggregationExpression"` // required
+	Tags                  []Tag                  `json:"Tags,omitzero" query:"Tags"`
+}
+
+type SetAlarmStateInput struct {
+	AlarmName       *string     `json:"AlarmName,omitzero" query:"AlarmName"`     // required
+	StateValue      *StateValue `json:"StateValue,omitzero" query:"StateValue"`   // required
+	StateReason     *string     `json:"StateReason,omitzero" query:"StateReason"` // required
+	StateReasonData *string     `json:"StateReasonData,omitzero" query:"StateReasonData"`
+}
+
+type SlidingWindow struct {
+}
+
 type StatisticSet struct {
 	SampleCount *float64 `json:"SampleCount,omitzero" query:"SampleCount"` // required
 	Sum         *float64 `json:"Sum,omitzero" query:"Sum"`                 // required
 	Minimum     *float64 `json:"Minimum,omitzero" query:"Minimum"`         // required
 	Maximum     *float64 `json:"Maximum,omitzero" query:"Maximum"`         // required
+}
+
+type Tag struct {
+	Key   *string `json:"Key,omitzero" query:"Key"`     // required
+	Value *string `json:"Value,omitzero" query:"Value"` // required
+}
+
+type WallClockWindow struct {
+	Timezone *string `json:"Timezone,omitzero" query:"Timezone"`
+}
+
+type WarmUpConfiguration struct {
+	WarmUpPeriodDurationInMinutes            *int32 `json:"WarmUpPeriodDurationInMinutes,omitzero" query:"WarmUpPeriodDurationInMinutes"` // required
+	OnlyStartEvaluatingAfterWarmUpPeriodEnds *bool  `json:"OnlyStartEvaluatingAfterWarmUpPeriodEnds,omitzero" query:"OnlyStartEvaluatingAfterWarmUpPeriodEnds"`
 }

@@ -54,9 +54,9 @@ func (e *emitter) header(withDoc bool, body string) string {
 		header += fmt.Sprintf("// Package %s holds the request and response types of %s, as far as Stint\n"+
 			"// speaks it, and their constraints. It is generated whole from the public service model:\n"+
 			"// to change it, edit shapes/operations.txt and run \"make shapes\". Behaviour lives elsewhere.\n",
-			e.service, e.model.Metadata.ServiceFullName)
+			packageName(e.service), e.model.Metadata.ServiceFullName)
 	}
-	header += "package " + e.service + "\n\n"
+	header += "package " + packageName(e.service) + "\n\n"
 	if strings.Contains(body, "shapes.") {
 		header += "import \"github.com/stint-ml/stint/shapes\"\n\n"
 	}
@@ -343,3 +343,6 @@ func quoted(text string) string {
 	}
 	return strconv.Quote(text)
 }
+
+// packageName is the name of a service as Go can have it: application-autoscaling is applicationautoscaling.
+func packageName(service string) string { return strings.ReplaceAll(service, "-", "") }

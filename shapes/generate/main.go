@@ -62,7 +62,7 @@ func generate(botocore, operationsFile, out string) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", service, err)
 		}
-		if err := writePackage(filepath.Join(out, service), files); err != nil {
+		if err := writePackage(filepath.Join(out, packageName(service)), files); err != nil {
 			return err
 		}
 	}

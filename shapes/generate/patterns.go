@@ -24,6 +24,12 @@ var rewritten = map[string]string{
 	`(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?([a-zA-Z0-9]([a-zA-Z0-9-]){0,62})(?<!-)(\/[0-9]{1,9})?`: `(arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z\-]*\/)?[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\/[0-9]{1,9})?`,
 	// "(?!\s*$)" at the beginning: the text must not be all white space. One character that is none is written out.
 	`(?!\s*$).+`: `[^\n\r\x{85}\x{2028}\x{2029}]*[^\t\n\x0b\f\r \x{85}\x{2028}\x{2029}][^\n\r\x{85}\x{2028}\x{2029}]*`,
+	// "(?!(^[ ]+.*)|…)": neither control characters nor any of ":/|", and no space at either end.
+	`(?!((^[ ]+.*)|(.*([\u0000-\u001f]|[\u007f-\u009f]|[:/|])+.*)|(.*[ ]+$))).+`: `[^\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}:/| ](?:[^\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}:/|]*[^\x00-\x1f\x7f-\x{9f}\x{2028}\x{2029}:/| ])?`,
+	// Go repeats at most 1,000 times.
+	`[a-zA-Z_][a-zA-Z0-9_]{0,1023}`: `[a-zA-Z_][a-zA-Z0-9_]{0,1000}[a-zA-Z0-9_]{0,23}`,
+	// The pair of surrogates stands for the supplementary planes, which Go writes as they are.
+	`[\u0020-\uD7FF\uE000-\uFFFD\uD800\uDC00-\uDBFF\uDFFF\r\n\t]*`: `[\x{20}-\x{D7FF}\x{E000}-\x{FFFD}\x{10000}-\x{10FFFF}\r\n\t]*`,
 	// "(?!.*\.\.)": no two dots in a row. Dots are written out one at a time.
 	`/(?!.*\.\.)[a-zA-Z0-9/_.\-]+`: `/(?:\.|\.?[a-zA-Z0-9/_\-]+(?:\.[a-zA-Z0-9/_\-]+)*\.?)`,
 }

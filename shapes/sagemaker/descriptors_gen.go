@@ -33,26 +33,29 @@ var (
 	pattern22 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,119}`}
 	pattern23 = shapes.Pattern{Source: `[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
 	pattern24 = shapes.Pattern{Source: `[a-zA-Z0-9]([\-a-zA-Z0-9]*[a-zA-Z0-9])?`}
-	pattern25 = shapes.Pattern{Source: `[a-zA-Z_][a-zA-Z0-9_]*`}
-	pattern26 = shapes.Pattern{Source: `\d+K`}
-	pattern27 = shapes.Pattern{Source: `arn:[\p{Alnum}\-]+:lambda:[\p{Alnum}\-]+:[0-9]{12}:function:.*`, RE2: `arn:[a-zA-Z0-9\-]+:lambda:[a-zA-Z0-9\-]+:[0-9]{12}:function:[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern28 = shapes.Pattern{Source: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:.+`, RE2: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:[^\n\r\x{85}\x{2028}\x{2029}]+`}
-	pattern29 = shapes.Pattern{Source: `arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`}
-	pattern30 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern31 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern32 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint-config/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint-config/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern33 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern34 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern35 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern36 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern37 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern38 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:processing-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
-	pattern39 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
-	pattern40 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/[^\n\r\x{85}\x{2028}\x{2029}]*`}
-	pattern41 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,}`}
-	pattern42 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,}`}
-	pattern43 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sns:[a-z0-9\-]*:[0-9]{12}:[a-zA-Z0-9_.-]+`}
-	pattern44 = shapes.Pattern{Source: `mig-[0-9]+g\.[0-9]+gb([+-][a-z0-9.]+)*`}
+	pattern25 = shapes.Pattern{Source: `[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*`}
+	pattern26 = shapes.Pattern{Source: `[a-zA-Z_][a-zA-Z0-9_]*`}
+	pattern27 = shapes.Pattern{Source: `[a-zA-Z_][a-zA-Z0-9_]{0,1023}`, RE2: `[a-zA-Z_][a-zA-Z0-9_]{0,1000}[a-zA-Z0-9_]{0,23}`}
+	pattern28 = shapes.Pattern{Source: `\d+K`}
+	pattern29 = shapes.Pattern{Source: `arn:[\p{Alnum}\-]+:lambda:[\p{Alnum}\-]+:[0-9]{12}:function:.*`, RE2: `arn:[a-zA-Z0-9\-]+:lambda:[a-zA-Z0-9\-]+:[0-9]{12}:function:[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern30 = shapes.Pattern{Source: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:.+`, RE2: `arn:aws[a-z-]*:sagemaker:[a-z0-9-]*:[0-9]{12}:[^\n\r\x{85}\x{2028}\x{2029}]+`}
+	pattern31 = shapes.Pattern{Source: `arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+`}
+	pattern32 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:[a-z0-9\-]{1,14}/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern33 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:automl-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern34 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint-config/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint-config/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern35 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:endpoint/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern36 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:hyper-parameter-tuning-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern37 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:labeling-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern38 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:mlflow-[a-zA-Z-]*/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern39 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:model/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern40 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:processing-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
+	pattern41 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-job/[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}`}
+	pattern42 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:training-plan/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern43 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:transform-job/.*`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]*:[0-9]{12}:transform-job/[^\n\r\x{85}\x{2028}\x{2029}]*`}
+	pattern44 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package-group/[\S]{1,}`}
+	pattern45 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,2048}`, RE2: `arn:aws[a-z\-]*:sagemaker:[a-z0-9\-]{9,16}:[0-9]{12}:model-package/[\S]{1,}`}
+	pattern46 = shapes.Pattern{Source: `arn:aws[a-z\-]*:sns:[a-z0-9\-]*:[0-9]{12}:[a-zA-Z0-9_.-]+`}
+	pattern47 = shapes.Pattern{Source: `mig-[0-9]+g\.[0-9]+gb([+-][a-z0-9.]+)*`}
 )
 
 var (
@@ -60,8 +63,9 @@ var (
 		{Name: "AcceleratorPartitionTypes", Shape: &shapeAcceleratorPartitionTypeList},
 	}}
 	shapeAcceleratorPartitionLayouts  = shapes.Shape{Name: "AcceleratorPartitionLayouts", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 32, HasMax: true, Elem: &shapeAcceleratorPartitionLayout}
-	shapeAcceleratorPartitionType     = shapes.Shape{Name: "AcceleratorPartitionType", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern44}
+	shapeAcceleratorPartitionType     = shapes.Shape{Name: "AcceleratorPartitionType", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern47}
 	shapeAcceleratorPartitionTypeList = shapes.Shape{Name: "AcceleratorPartitionTypeList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 32, HasMax: true, Elem: &shapeAcceleratorPartitionType}
+	shapeAccept                       = shapes.Shape{Name: "Accept", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
 	shapeAcceptEula                   = shapes.Shape{Name: "AcceptEula", Kind: shapes.KindBoolean}
 	shapeAddTagsInput                 = shapes.Shape{Name: "AddTagsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ResourceArn", Shape: &shapeResourceArn, Required: true},
@@ -93,6 +97,7 @@ var (
 		{Name: "TrainingImageConfig", Shape: &shapeTrainingImageConfig},
 	}}
 	shapeArnOrName                  = shapes.Shape{Name: "ArnOrName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 170, HasMax: true, Pattern: &pattern4}
+	shapeAssemblyType               = shapes.Shape{Name: "AssemblyType", Kind: shapes.KindString, Enum: []string{"None", "Line"}}
 	shapeAsyncInferenceClientConfig = shapes.Shape{Name: "AsyncInferenceClientConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MaxConcurrentInvocationsPerInstance", Shape: &shapeMaxConcurrentInvocationsPerInstance},
 	}}
@@ -115,10 +120,16 @@ var (
 	shapeAsyncNotificationTopicTypes    = shapes.Shape{Name: "AsyncNotificationTopicTypes", Kind: shapes.KindString, Enum: []string{"SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"}}
 	shapeAttributeName                  = shapes.Shape{Name: "AttributeName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern10}
 	shapeAttributeNames                 = shapes.Shape{Name: "AttributeNames", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 16, HasMax: true, Elem: &shapeAttributeName}
-	shapeAutoMLJobArn                   = shapes.Shape{Name: "AutoMLJobArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern31}
+	shapeAutoMLJobArn                   = shapes.Shape{Name: "AutoMLJobArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern33}
 	shapeAutoRollbackConfig             = shapes.Shape{Name: "AutoRollbackConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Alarms", Shape: &shapeAlarmList},
 	}}
+	shapeBatchDataCaptureConfig = shapes.Shape{Name: "BatchDataCaptureConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "DestinationS3Uri", Shape: &shapeS3Uri, Required: true},
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
+		{Name: "GenerateInferenceId", Shape: &shapeBoolean},
+	}}
+	shapeBatchStrategy         = shapes.Shape{Name: "BatchStrategy", Kind: shapes.KindString, Enum: []string{"MultiRecord", "SingleRecord"}}
 	shapeBillableTimeInSeconds = shapes.Shape{Name: "BillableTimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
 	shapeBillableTokenCount    = shapes.Shape{Name: "BillableTokenCount", Kind: shapes.KindLong, Min: 0, HasMin: true}
 	shapeBlueGreenUpdatePolicy = shapes.Shape{Name: "BlueGreenUpdatePolicy", Kind: shapes.KindStructure, Members: []shapes.Member{
@@ -317,6 +328,25 @@ var (
 	shapeCreateTrainingJobResponse = shapes.Shape{Name: "CreateTrainingJobResponse", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingJobArn", Shape: &shapeTrainingJobArn, Required: true},
 	}}
+	shapeCreateTransformJobRequest = shapes.Shape{Name: "CreateTransformJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TransformJobName", Shape: &shapeTransformJobName, Required: true},
+		{Name: "ModelName", Shape: &shapeModelName, Required: true},
+		{Name: "MaxConcurrentTransforms", Shape: &shapeMaxConcurrentTransforms},
+		{Name: "ModelClientConfig", Shape: &shapeModelClientConfig},
+		{Name: "MaxPayloadInMB", Shape: &shapeMaxPayloadInMB},
+		{Name: "BatchStrategy", Shape: &shapeBatchStrategy},
+		{Name: "Environment", Shape: &shapeTransformEnvironmentMap},
+		{Name: "TransformInput", Shape: &shapeTransformInput, Required: true},
+		{Name: "TransformOutput", Shape: &shapeTransformOutput, Required: true},
+		{Name: "DataCaptureConfig", Shape: &shapeBatchDataCaptureConfig},
+		{Name: "TransformResources", Shape: &shapeTransformResources, Required: true},
+		{Name: "DataProcessing", Shape: &shapeDataProcessing},
+		{Name: "Tags", Shape: &shapeTagList},
+		{Name: "ExperimentConfig", Shape: &shapeExperimentConfig},
+	}}
+	shapeCreateTransformJobResponse = shapes.Shape{Name: "CreateTransformJobResponse", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TransformJobArn", Shape: &shapeTransformJobArn, Required: true},
+	}}
 	shapeCsvContentType         = shapes.Shape{Name: "CsvContentType", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern21}
 	shapeCsvContentTypes        = shapes.Shape{Name: "CsvContentTypes", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeCsvContentType}
 	shapeCustomizationTechnique = shapes.Shape{Name: "CustomizationTechnique", Kind: shapes.KindString, Enum: []string{"SFT", "DPO", "RLVR", "RLAIF"}}
@@ -334,6 +364,11 @@ var (
 		{Name: "CurrentSamplingPercentage", Shape: &shapeSamplingPercentage, Required: true},
 		{Name: "DestinationS3Uri", Shape: &shapeDestinationS3Uri, Required: true},
 		{Name: "KmsKeyId", Shape: &shapeKmsKeyId, Required: true},
+	}}
+	shapeDataProcessing = shapes.Shape{Name: "DataProcessing", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "InputFilter", Shape: &shapeJsonPath},
+		{Name: "OutputFilter", Shape: &shapeJsonPath},
+		{Name: "JoinSource", Shape: &shapeJoinSource},
 	}}
 	shapeDataSource = shapes.Shape{Name: "DataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "S3DataSource", Shape: &shapeS3DataSource},
@@ -507,6 +542,32 @@ var (
 		{Name: "ProgressInfo", Shape: &shapeTrainingProgressInfo},
 		{Name: "OutputModelPackageArn", Shape: &shapeModelPackageArn},
 	}}
+	shapeDescribeTransformJobRequest = shapes.Shape{Name: "DescribeTransformJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TransformJobName", Shape: &shapeTransformJobName, Required: true},
+	}}
+	shapeDescribeTransformJobResponse = shapes.Shape{Name: "DescribeTransformJobResponse", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TransformJobName", Shape: &shapeTransformJobName, Required: true},
+		{Name: "TransformJobArn", Shape: &shapeTransformJobArn, Required: true},
+		{Name: "TransformJobStatus", Shape: &shapeTransformJobStatus, Required: true},
+		{Name: "FailureReason", Shape: &shapeFailureReason},
+		{Name: "ModelName", Shape: &shapeModelName, Required: true},
+		{Name: "MaxConcurrentTransforms", Shape: &shapeMaxConcurrentTransforms},
+		{Name: "ModelClientConfig", Shape: &shapeModelClientConfig},
+		{Name: "MaxPayloadInMB", Shape: &shapeMaxPayloadInMB},
+		{Name: "BatchStrategy", Shape: &shapeBatchStrategy},
+		{Name: "Environment", Shape: &shapeTransformEnvironmentMap},
+		{Name: "TransformInput", Shape: &shapeTransformInput, Required: true},
+		{Name: "TransformOutput", Shape: &shapeTransformOutput},
+		{Name: "DataCaptureConfig", Shape: &shapeBatchDataCaptureConfig},
+		{Name: "TransformResources", Shape: &shapeTransformResources, Required: true},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "TransformStartTime", Shape: &shapeTimestamp},
+		{Name: "TransformEndTime", Shape: &shapeTimestamp},
+		{Name: "LabelingJobArn", Shape: &shapeLabelingJobArn},
+		{Name: "AutoMLJobArn", Shape: &shapeAutoMLJobArn},
+		{Name: "DataProcessing", Shape: &shapeDataProcessing},
+		{Name: "ExperimentConfig", Shape: &shapeExperimentConfig},
+	}}
 	shapeDesiredWeightAndCapacity = shapes.Shape{Name: "DesiredWeightAndCapacity", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "VariantName", Shape: &shapeVariantName, Required: true},
 		{Name: "DesiredWeight", Shape: &shapeVariantWeight},
@@ -531,8 +592,8 @@ var (
 	shapeEnableInfraCheck            = shapes.Shape{Name: "EnableInfraCheck", Kind: shapes.KindBoolean}
 	shapeEnableRemoteDebug           = shapes.Shape{Name: "EnableRemoteDebug", Kind: shapes.KindBoolean}
 	shapeEnableSessionTagChaining    = shapes.Shape{Name: "EnableSessionTagChaining", Kind: shapes.KindBoolean}
-	shapeEndpointArn                 = shapes.Shape{Name: "EndpointArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern33}
-	shapeEndpointConfigArn           = shapes.Shape{Name: "EndpointConfigArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern32}
+	shapeEndpointArn                 = shapes.Shape{Name: "EndpointArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern35}
+	shapeEndpointConfigArn           = shapes.Shape{Name: "EndpointConfigArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern34}
 	shapeEndpointConfigName          = shapes.Shape{Name: "EndpointConfigName", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
 	shapeEndpointConfigNameContains  = shapes.Shape{Name: "EndpointConfigNameContains", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern17}
 	shapeEndpointConfigSortKey       = shapes.Shape{Name: "EndpointConfigSortKey", Kind: shapes.KindString, Enum: []string{"Name", "CreationTime"}}
@@ -554,7 +615,7 @@ var (
 		{Name: "EndpointStatus", Shape: &shapeEndpointStatus, Required: true},
 	}}
 	shapeEndpointSummaryList = shapes.Shape{Name: "EndpointSummaryList", Kind: shapes.KindList, Elem: &shapeEndpointSummary}
-	shapeEnvironmentKey      = shapes.Shape{Name: "EnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern25}
+	shapeEnvironmentKey      = shapes.Shape{Name: "EnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern26}
 	shapeEnvironmentMap      = shapes.Shape{Name: "EnvironmentMap", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 100, HasMax: true, Key: &shapeEnvironmentKey, Elem: &shapeEnvironmentValue}
 	shapeEnvironmentValue    = shapes.Shape{Name: "EnvironmentValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern14}
 	shapeEvaluationType      = shapes.Shape{Name: "EvaluationType", Kind: shapes.KindString, Enum: []string{"LLMAJEvaluation", "CustomScorerEvaluation", "BenchmarkEvaluation"}}
@@ -588,7 +649,7 @@ var (
 	shapeHubContentArn              = shapes.Shape{Name: "HubContentArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 255, HasMax: true, Pattern: &pattern9}
 	shapeHubDataSetArn              = shapes.Shape{Name: "HubDataSetArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern2}
 	shapeHyperParameterKey          = shapes.Shape{Name: "HyperParameterKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
-	shapeHyperParameterTuningJobArn = shapes.Shape{Name: "HyperParameterTuningJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern34}
+	shapeHyperParameterTuningJobArn = shapes.Shape{Name: "HyperParameterTuningJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern36}
 	shapeHyperParameterValue        = shapes.Shape{Name: "HyperParameterValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2500, HasMax: true, Pattern: &pattern9}
 	shapeHyperParameters            = shapes.Shape{Name: "HyperParameters", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 100, HasMax: true, Key: &shapeHyperParameterKey, Elem: &shapeHyperParameterValue}
 	shapeImageConfig                = shapes.Shape{Name: "ImageConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
@@ -637,13 +698,17 @@ var (
 		{Name: "InstanceCount", Shape: &shapeTrainingInstanceCount},
 		{Name: "TrainingPlanArns", Shape: &shapeTrainingPlanArnList},
 	}}
-	shapeInstancePreferenceList   = shapes.Shape{Name: "InstancePreferenceList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 5, HasMax: true, Elem: &shapeInstancePreference}
-	shapeJsonContentType          = shapes.Shape{Name: "JsonContentType", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern21}
-	shapeJsonContentTypes         = shapes.Shape{Name: "JsonContentTypes", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeJsonContentType}
-	shapeKeepAlivePeriodInSeconds = shapes.Shape{Name: "KeepAlivePeriodInSeconds", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 21600, HasMax: true}
-	shapeKmsKeyId                 = shapes.Shape{Name: "KmsKeyId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern18}
-	shapeLabelingJobArn           = shapes.Shape{Name: "LabelingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern35}
-	shapeListEndpointConfigsInput = shapes.Shape{Name: "ListEndpointConfigsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeInstancePreferenceList      = shapes.Shape{Name: "InstancePreferenceList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 5, HasMax: true, Elem: &shapeInstancePreference}
+	shapeInvocationsMaxRetries       = shapes.Shape{Name: "InvocationsMaxRetries", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 3, HasMax: true}
+	shapeInvocationsTimeoutInSeconds = shapes.Shape{Name: "InvocationsTimeoutInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 3600, HasMax: true}
+	shapeJoinSource                  = shapes.Shape{Name: "JoinSource", Kind: shapes.KindString, Enum: []string{"Input", "None"}}
+	shapeJsonContentType             = shapes.Shape{Name: "JsonContentType", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern21}
+	shapeJsonContentTypes            = shapes.Shape{Name: "JsonContentTypes", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 10, HasMax: true, Elem: &shapeJsonContentType}
+	shapeJsonPath                    = shapes.Shape{Name: "JsonPath", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true}
+	shapeKeepAlivePeriodInSeconds    = shapes.Shape{Name: "KeepAlivePeriodInSeconds", Kind: shapes.KindInteger, Min: 0, HasMin: true, Max: 21600, HasMax: true}
+	shapeKmsKeyId                    = shapes.Shape{Name: "KmsKeyId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern18}
+	shapeLabelingJobArn              = shapes.Shape{Name: "LabelingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern37}
+	shapeListEndpointConfigsInput    = shapes.Shape{Name: "ListEndpointConfigsInput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "SortBy", Shape: &shapeEndpointConfigSortKey},
 		{Name: "SortOrder", Shape: &shapeOrderKey},
 		{Name: "NextToken", Shape: &shapePaginationToken},
@@ -713,6 +778,22 @@ var (
 		{Name: "TrainingJobSummaries", Shape: &shapeTrainingJobSummaries, Required: true},
 		{Name: "NextToken", Shape: &shapeNextToken},
 	}}
+	shapeListTransformJobsRequest = shapes.Shape{Name: "ListTransformJobsRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "CreationTimeAfter", Shape: &shapeTimestamp},
+		{Name: "CreationTimeBefore", Shape: &shapeTimestamp},
+		{Name: "LastModifiedTimeAfter", Shape: &shapeTimestamp},
+		{Name: "LastModifiedTimeBefore", Shape: &shapeTimestamp},
+		{Name: "NameContains", Shape: &shapeNameContains},
+		{Name: "StatusEquals", Shape: &shapeTransformJobStatus},
+		{Name: "SortBy", Shape: &shapeSortBy},
+		{Name: "SortOrder", Shape: &shapeSortOrder},
+		{Name: "NextToken", Shape: &shapeNextToken},
+		{Name: "MaxResults", Shape: &shapeMaxResults},
+	}}
+	shapeListTransformJobsResponse = shapes.Shape{Name: "ListTransformJobsResponse", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TransformJobSummaries", Shape: &shapeTransformJobSummaries, Required: true},
+		{Name: "NextToken", Shape: &shapeNextToken},
+	}}
 	shapeManagedInstanceScalingCooldownInMinutes = shapes.Shape{Name: "ManagedInstanceScalingCooldownInMinutes", Kind: shapes.KindInteger, Min: 5, HasMin: true, Max: 1440, HasMax: true}
 	shapeManagedInstanceScalingMaxInstanceCount  = shapes.Shape{Name: "ManagedInstanceScalingMaxInstanceCount", Kind: shapes.KindInteger, Min: 1, HasMin: true}
 	shapeManagedInstanceScalingMaximumStepSize   = shapes.Shape{Name: "ManagedInstanceScalingMaximumStepSize", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 100, HasMax: true}
@@ -720,6 +801,8 @@ var (
 	shapeManagedInstanceScalingScaleInStrategy   = shapes.Shape{Name: "ManagedInstanceScalingScaleInStrategy", Kind: shapes.KindString, Enum: []string{"IDLE_RELEASE", "CONSOLIDATION"}}
 	shapeManagedInstanceScalingStatus            = shapes.Shape{Name: "ManagedInstanceScalingStatus", Kind: shapes.KindString, Enum: []string{"ENABLED", "DISABLED"}}
 	shapeMaxConcurrentInvocationsPerInstance     = shapes.Shape{Name: "MaxConcurrentInvocationsPerInstance", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 1000, HasMax: true}
+	shapeMaxConcurrentTransforms                 = shapes.Shape{Name: "MaxConcurrentTransforms", Kind: shapes.KindInteger, Min: 0, HasMin: true}
+	shapeMaxPayloadInMB                          = shapes.Shape{Name: "MaxPayloadInMB", Kind: shapes.KindInteger, Min: 0, HasMin: true}
 	shapeMaxPendingTimeInSeconds                 = shapes.Shape{Name: "MaxPendingTimeInSeconds", Kind: shapes.KindInteger, Min: 1800, HasMin: true, Max: 2419200, HasMax: true}
 	shapeMaxResults                              = shapes.Shape{Name: "MaxResults", Kind: shapes.KindInteger, Min: 1, HasMin: true, Max: 100, HasMax: true}
 	shapeMaxRuntimeInSeconds                     = shapes.Shape{Name: "MaxRuntimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
@@ -750,8 +833,8 @@ var (
 	}}
 	shapeMetricsEndpointList = shapes.Shape{Name: "MetricsEndpointList", Kind: shapes.KindList, Min: 0, HasMin: true, Max: 1, HasMax: true, Elem: &shapeMetricsEndpoint}
 	shapeMetricsEndpointPath = shapes.Shape{Name: "MetricsEndpointPath", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern11}
-	shapeMlFlowResourceArn   = shapes.Shape{Name: "MlFlowResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern36}
-	shapeMlReservationArn    = shapes.Shape{Name: "MlReservationArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 258, HasMax: true, Pattern: &pattern30}
+	shapeMlFlowResourceArn   = shapes.Shape{Name: "MlFlowResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern38}
+	shapeMlReservationArn    = shapes.Shape{Name: "MlReservationArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 258, HasMax: true, Pattern: &pattern32}
 	shapeMlflowConfig        = shapes.Shape{Name: "MlflowConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MlflowResourceArn", Shape: &shapeMlFlowResourceArn, Required: true},
 		{Name: "MlflowExperimentName", Shape: &shapeMlflowExperimentName},
@@ -768,23 +851,27 @@ var (
 	shapeModelAccessConfig    = shapes.Shape{Name: "ModelAccessConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "AcceptEula", Shape: &shapeAcceptEula, Required: true},
 	}}
-	shapeModelArn       = shapes.Shape{Name: "ModelArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern37}
+	shapeModelArn       = shapes.Shape{Name: "ModelArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern39}
 	shapeModelArtifacts = shapes.Shape{Name: "ModelArtifacts", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "S3ModelArtifacts", Shape: &shapeS3Uri, Required: true},
 	}}
-	shapeModelCacheSetting    = shapes.Shape{Name: "ModelCacheSetting", Kind: shapes.KindString, Enum: []string{"Enabled", "Disabled"}}
+	shapeModelCacheSetting = shapes.Shape{Name: "ModelCacheSetting", Kind: shapes.KindString, Enum: []string{"Enabled", "Disabled"}}
+	shapeModelClientConfig = shapes.Shape{Name: "ModelClientConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "InvocationsTimeoutInSeconds", Shape: &shapeInvocationsTimeoutInSeconds},
+		{Name: "InvocationsMaxRetries", Shape: &shapeInvocationsMaxRetries},
+	}}
 	shapeModelCompressionType = shapes.Shape{Name: "ModelCompressionType", Kind: shapes.KindString, Enum: []string{"None", "Gzip"}}
 	shapeModelDataSource      = shapes.Shape{Name: "ModelDataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "S3DataSource", Shape: &shapeS3ModelDataSource},
 	}}
 	shapeModelName          = shapes.Shape{Name: "ModelName", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern24}
 	shapeModelNameContains  = shapes.Shape{Name: "ModelNameContains", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern17}
-	shapeModelPackageArn    = shapes.Shape{Name: "ModelPackageArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern42}
+	shapeModelPackageArn    = shapes.Shape{Name: "ModelPackageArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern45}
 	shapeModelPackageConfig = shapes.Shape{Name: "ModelPackageConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ModelPackageGroupArn", Shape: &shapeModelPackageGroupArn, Required: true},
 		{Name: "SourceModelPackageArn", Shape: &shapeModelPackageArn},
 	}}
-	shapeModelPackageGroupArn = shapes.Shape{Name: "ModelPackageGroupArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern41}
+	shapeModelPackageGroupArn = shapes.Shape{Name: "ModelPackageGroupArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern44}
 	shapeModelSortKey         = shapes.Shape{Name: "ModelSortKey", Kind: shapes.KindString, Enum: []string{"Name", "CreationTime"}}
 	shapeModelSummary         = shapes.Shape{Name: "ModelSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "ModelName", Shape: &shapeModelName, Required: true},
@@ -843,7 +930,7 @@ var (
 	}}
 	shapePrefixAwareRoutingPrefixLength = shapes.Shape{Name: "PrefixAwareRoutingPrefixLength", Kind: shapes.KindInteger, Min: 1024, HasMin: true, Max: 65536, HasMax: true}
 	shapeProcessingInstanceType         = shapes.Shape{Name: "ProcessingInstanceType", Kind: shapes.KindString, Enum: []string{"ml.t3.medium", "ml.t3.large", "ml.t3.xlarge", "ml.t3.2xlarge", "ml.m4.xlarge", "ml.m4.2xlarge", "ml.m4.4xlarge", "ml.m4.10xlarge", "ml.m4.16xlarge", "ml.c4.xlarge", "ml.c4.2xlarge", "ml.c4.4xlarge", "ml.c4.8xlarge", "ml.p2.xlarge", "ml.p2.8xlarge", "ml.p2.16xlarge", "ml.p3.2xlarge", "ml.p3.8xlarge", "ml.p3.16xlarge", "ml.c5.xlarge", "ml.c5.2xlarge", "ml.c5.4xlarge", "ml.c5.9xlarge", "ml.c5.18xlarge", "ml.m5.large", "ml.m5.xlarge", "ml.m5.2xlarge", "ml.m5.4xlarge", "ml.m5.12xlarge", "ml.m5.24xlarge", "ml.r5.large", "ml.r5.xlarge", "ml.r5.2xlarge", "ml.r5.4xlarge", "ml.r5.8xlarge", "ml.r5.12xlarge", "ml.r5.16xlarge", "ml.r5.24xlarge", "ml.g4dn.xlarge", "ml.g4dn.2xlarge", "ml.g4dn.4xlarge", "ml.g4dn.8xlarge", "ml.g4dn.12xlarge", "ml.g4dn.16xlarge", "ml.g5.xlarge", "ml.g5.2xlarge", "ml.g5.4xlarge", "ml.g5.8xlarge", "ml.g5.16xlarge", "ml.g5.12xlarge", "ml.g5.24xlarge", "ml.g5.48xlarge", "ml.r5d.large", "ml.r5d.xlarge", "ml.r5d.2xlarge", "ml.r5d.4xlarge", "ml.r5d.8xlarge", "ml.r5d.12xlarge", "ml.r5d.16xlarge", "ml.r5d.24xlarge", "ml.g6.xlarge", "ml.g6.2xlarge", "ml.g6.4xlarge", "ml.g6.8xlarge", "ml.g6.12xlarge", "ml.g6.16xlarge", "ml.g6.24xlarge", "ml.g6.48xlarge", "ml.g6e.xlarge", "ml.g6e.2xlarge", "ml.g6e.4xlarge", "ml.g6e.8xlarge", "ml.g6e.12xlarge", "ml.g6e.16xlarge", "ml.g6e.24xlarge", "ml.g6e.48xlarge", "ml.m6i.large", "ml.m6i.xlarge", "ml.m6i.2xlarge", "ml.m6i.4xlarge", "ml.m6i.8xlarge", "ml.m6i.12xlarge", "ml.m6i.16xlarge", "ml.m6i.24xlarge", "ml.m6i.32xlarge", "ml.c6i.xlarge", "ml.c6i.2xlarge", "ml.c6i.4xlarge", "ml.c6i.8xlarge", "ml.c6i.12xlarge", "ml.c6i.16xlarge", "ml.c6i.24xlarge", "ml.c6i.32xlarge", "ml.m7i.large", "ml.m7i.xlarge", "ml.m7i.2xlarge", "ml.m7i.4xlarge", "ml.m7i.8xlarge", "ml.m7i.12xlarge", "ml.m7i.16xlarge", "ml.m7i.24xlarge", "ml.m7i.48xlarge", "ml.c7i.large", "ml.c7i.xlarge", "ml.c7i.2xlarge", "ml.c7i.4xlarge", "ml.c7i.8xlarge", "ml.c7i.12xlarge", "ml.c7i.16xlarge", "ml.c7i.24xlarge", "ml.c7i.48xlarge", "ml.r7i.large", "ml.r7i.xlarge", "ml.r7i.2xlarge", "ml.r7i.4xlarge", "ml.r7i.8xlarge", "ml.r7i.12xlarge", "ml.r7i.16xlarge", "ml.r7i.24xlarge", "ml.r7i.48xlarge", "ml.p5.4xlarge", "ml.g7e.2xlarge", "ml.g7e.4xlarge", "ml.g7e.8xlarge", "ml.g7e.12xlarge", "ml.g7e.24xlarge", "ml.g7e.48xlarge", "ml.g7.2xlarge", "ml.g7.4xlarge", "ml.g7.8xlarge", "ml.g7.12xlarge", "ml.g7.24xlarge", "ml.g7.48xlarge", "ml.r6i.large", "ml.r6i.xlarge", "ml.r6i.2xlarge", "ml.r6i.4xlarge", "ml.r6i.8xlarge", "ml.r6i.12xlarge", "ml.r6i.16xlarge", "ml.r6i.24xlarge", "ml.r6i.32xlarge", "ml.m8i.large", "ml.m8i.xlarge", "ml.m8i.2xlarge", "ml.m8i.4xlarge", "ml.m8i.8xlarge", "ml.m8i.12xlarge", "ml.m8i.16xlarge", "ml.m8i.24xlarge", "ml.m8i.32xlarge", "ml.m8i.48xlarge", "ml.m8i.96xlarge", "ml.c8i.xlarge", "ml.c8i.2xlarge", "ml.c8i.4xlarge", "ml.c8i.8xlarge", "ml.c8i.12xlarge", "ml.c8i.16xlarge", "ml.c8i.24xlarge", "ml.c8i.32xlarge", "ml.c8i.48xlarge", "ml.c8i.96xlarge", "ml.r8i.large", "ml.r8i.xlarge", "ml.r8i.2xlarge", "ml.r8i.4xlarge", "ml.r8i.8xlarge", "ml.r8i.12xlarge", "ml.r8i.16xlarge", "ml.r8i.24xlarge", "ml.r8i.32xlarge", "ml.r8i.48xlarge", "ml.r8i.96xlarge", "ml.m7i-flex.large", "ml.m7i-flex.xlarge", "ml.m7i-flex.2xlarge", "ml.m7i-flex.4xlarge", "ml.m7i-flex.8xlarge", "ml.m7i-flex.12xlarge", "ml.m7i-flex.16xlarge", "ml.c7i-flex.xlarge", "ml.c7i-flex.2xlarge", "ml.c7i-flex.4xlarge", "ml.c7i-flex.8xlarge", "ml.c7i-flex.12xlarge", "ml.c7i-flex.16xlarge", "ml.m8i-flex.large", "ml.m8i-flex.xlarge", "ml.m8i-flex.2xlarge", "ml.m8i-flex.4xlarge", "ml.m8i-flex.8xlarge", "ml.m8i-flex.12xlarge", "ml.m8i-flex.16xlarge", "ml.c8i-flex.xlarge", "ml.c8i-flex.2xlarge", "ml.c8i-flex.4xlarge", "ml.c8i-flex.8xlarge", "ml.c8i-flex.12xlarge", "ml.c8i-flex.16xlarge", "ml.r8i-flex.large", "ml.r8i-flex.xlarge", "ml.r8i-flex.2xlarge", "ml.r8i-flex.4xlarge", "ml.r8i-flex.8xlarge", "ml.r8i-flex.12xlarge", "ml.r8i-flex.16xlarge"}}
-	shapeProcessingJobArn               = shapes.Shape{Name: "ProcessingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern38}
+	shapeProcessingJobArn               = shapes.Shape{Name: "ProcessingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern40}
 	shapeProductionVariant              = shapes.Shape{Name: "ProductionVariant", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "VariantName", Shape: &shapeVariantName, Required: true},
 		{Name: "ModelName", Shape: &shapeModelName},
@@ -980,7 +1067,7 @@ var (
 		{Name: "RepositoryCredentialsProviderArn", Shape: &shapeRepositoryCredentialsProviderArn, Required: true},
 	}}
 	shapeRepositoryCredentialsProviderArn = shapes.Shape{Name: "RepositoryCredentialsProviderArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern9}
-	shapeResourceArn                      = shapes.Shape{Name: "ResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern28}
+	shapeResourceArn                      = shapes.Shape{Name: "ResourceArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern30}
 	shapeResourceConfig                   = shapes.Shape{Name: "ResourceConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "InstanceType", Shape: &shapeTrainingInstanceType},
 		{Name: "InstanceCount", Shape: &shapeTrainingInstanceCount},
@@ -998,7 +1085,7 @@ var (
 	shapeRetryStrategy                         = shapes.Shape{Name: "RetryStrategy", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MaximumRetryAttempts", Shape: &shapeMaximumRetryAttempts, Required: true},
 	}}
-	shapeRoleArn             = shapes.Shape{Name: "RoleArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern29}
+	shapeRoleArn             = shapes.Shape{Name: "RoleArn", Kind: shapes.KindString, Min: 20, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern31}
 	shapeRollingUpdatePolicy = shapes.Shape{Name: "RollingUpdatePolicy", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MaximumBatchSize", Shape: &shapeCapacitySize, Required: true},
 		{Name: "WaitIntervalInSeconds", Shape: &shapeWaitIntervalInSeconds, Required: true},
@@ -1044,7 +1131,7 @@ var (
 	shapeSecondaryStatusTransitions = shapes.Shape{Name: "SecondaryStatusTransitions", Kind: shapes.KindList, Elem: &shapeSecondaryStatusTransition}
 	shapeSecurityGroupId            = shapes.Shape{Name: "SecurityGroupId", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 32, HasMax: true, Pattern: &pattern12}
 	shapeSeed                       = shapes.Shape{Name: "Seed", Kind: shapes.KindLong}
-	shapeSequenceLength             = shapes.Shape{Name: "SequenceLength", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 50, HasMax: true, Pattern: &pattern26}
+	shapeSequenceLength             = shapes.Shape{Name: "SequenceLength", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 50, HasMax: true, Pattern: &pattern28}
 	shapeServerlessJobBaseModelArn  = shapes.Shape{Name: "ServerlessJobBaseModelArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern3}
 	shapeServerlessJobConfig        = shapes.Shape{Name: "ServerlessJobConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "BaseModelArn", Shape: &shapeServerlessJobBaseModelArn, Required: true},
@@ -1066,13 +1153,17 @@ var (
 	shapeShuffleConfig = shapes.Shape{Name: "ShuffleConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "Seed", Shape: &shapeSeed, Required: true},
 	}}
-	shapeSnsTopicArn            = shapes.Shape{Name: "SnsTopicArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern43}
+	shapeSnsTopicArn            = shapes.Shape{Name: "SnsTopicArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern46}
 	shapeSortBy                 = shapes.Shape{Name: "SortBy", Kind: shapes.KindString, Enum: []string{"Name", "CreationTime", "Status"}}
 	shapeSortOrder              = shapes.Shape{Name: "SortOrder", Kind: shapes.KindString, Enum: []string{"Ascending", "Descending"}}
+	shapeSplitType              = shapes.Shape{Name: "SplitType", Kind: shapes.KindString, Enum: []string{"None", "Line", "RecordIO", "TFRecord"}}
 	shapeStatusDetails          = shapes.Shape{Name: "StatusDetails", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern9}
 	shapeStatusMessage          = shapes.Shape{Name: "StatusMessage", Kind: shapes.KindString}
 	shapeStopTrainingJobRequest = shapes.Shape{Name: "StopTrainingJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingJobName", Shape: &shapeTrainingJobName, Required: true},
+	}}
+	shapeStopTransformJobRequest = shapes.Shape{Name: "StopTransformJobRequest", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TransformJobName", Shape: &shapeTransformJobName, Required: true},
 	}}
 	shapeStoppingCondition = shapes.Shape{Name: "StoppingCondition", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "MaxRuntimeInSeconds", Shape: &shapeMaxRuntimeInSeconds},
@@ -1110,7 +1201,7 @@ var (
 	shapeTrainingContainerArguments        = shapes.Shape{Name: "TrainingContainerArguments", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 100, HasMax: true, Elem: &shapeTrainingContainerArgument}
 	shapeTrainingContainerEntrypoint       = shapes.Shape{Name: "TrainingContainerEntrypoint", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 100, HasMax: true, Elem: &shapeTrainingContainerEntrypointString}
 	shapeTrainingContainerEntrypointString = shapes.Shape{Name: "TrainingContainerEntrypointString", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern9}
-	shapeTrainingEnvironmentKey            = shapes.Shape{Name: "TrainingEnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern25}
+	shapeTrainingEnvironmentKey            = shapes.Shape{Name: "TrainingEnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern26}
 	shapeTrainingEnvironmentMap            = shapes.Shape{Name: "TrainingEnvironmentMap", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 100, HasMax: true, Key: &shapeTrainingEnvironmentKey, Elem: &shapeTrainingEnvironmentValue}
 	shapeTrainingEnvironmentValue          = shapes.Shape{Name: "TrainingEnvironmentValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 512, HasMax: true, Pattern: &pattern14}
 	shapeTrainingEpochCount                = shapes.Shape{Name: "TrainingEpochCount", Kind: shapes.KindLong, Min: 0, HasMin: true}
@@ -1122,7 +1213,7 @@ var (
 	shapeTrainingInputMode     = shapes.Shape{Name: "TrainingInputMode", Kind: shapes.KindString, Enum: []string{"Pipe", "File", "FastFile"}}
 	shapeTrainingInstanceCount = shapes.Shape{Name: "TrainingInstanceCount", Kind: shapes.KindInteger, Min: 0, HasMin: true}
 	shapeTrainingInstanceType  = shapes.Shape{Name: "TrainingInstanceType", Kind: shapes.KindString}
-	shapeTrainingJobArn        = shapes.Shape{Name: "TrainingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern39}
+	shapeTrainingJobArn        = shapes.Shape{Name: "TrainingJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern41}
 	shapeTrainingJobName       = shapes.Shape{Name: "TrainingJobName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
 	shapeTrainingJobStatus     = shapes.Shape{Name: "TrainingJobStatus", Kind: shapes.KindString, Enum: []string{"InProgress", "Completed", "Failed", "Stopping", "Stopped", "Deleting"}}
 	shapeTrainingJobSummaries  = shapes.Shape{Name: "TrainingJobSummaries", Kind: shapes.KindList, Elem: &shapeTrainingJobSummary}
@@ -1137,7 +1228,7 @@ var (
 		{Name: "WarmPoolStatus", Shape: &shapeWarmPoolStatus},
 		{Name: "TrainingPlanArn", Shape: &shapeTrainingPlanArn},
 	}}
-	shapeTrainingPlanArn      = shapes.Shape{Name: "TrainingPlanArn", Kind: shapes.KindString, Min: 50, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern40}
+	shapeTrainingPlanArn      = shapes.Shape{Name: "TrainingPlanArn", Kind: shapes.KindString, Min: 50, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern42}
 	shapeTrainingPlanArnList  = shapes.Shape{Name: "TrainingPlanArnList", Kind: shapes.KindList, Min: 1, HasMin: true, Max: 1, HasMax: true, Elem: &shapeTrainingPlanArn}
 	shapeTrainingProgressInfo = shapes.Shape{Name: "TrainingProgressInfo", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TotalStepCountPerEpoch", Shape: &shapeTotalStepCountPerEpoch},
@@ -1149,10 +1240,54 @@ var (
 	shapeTrainingRepositoryAuthConfig = shapes.Shape{Name: "TrainingRepositoryAuthConfig", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "TrainingRepositoryCredentialsProviderArn", Shape: &shapeTrainingRepositoryCredentialsProviderArn, Required: true},
 	}}
-	shapeTrainingRepositoryCredentialsProviderArn = shapes.Shape{Name: "TrainingRepositoryCredentialsProviderArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern27}
+	shapeTrainingRepositoryCredentialsProviderArn = shapes.Shape{Name: "TrainingRepositoryCredentialsProviderArn", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 2048, HasMax: true, Pattern: &pattern29}
 	shapeTrainingStepIndex                        = shapes.Shape{Name: "TrainingStepIndex", Kind: shapes.KindLong, Min: 0, HasMin: true}
 	shapeTrainingTimeInSeconds                    = shapes.Shape{Name: "TrainingTimeInSeconds", Kind: shapes.KindInteger, Min: 1, HasMin: true}
-	shapeUpdateEndpointInput                      = shapes.Shape{Name: "UpdateEndpointInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+	shapeTransformAmiVersion                      = shapes.Shape{Name: "TransformAmiVersion", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern25}
+	shapeTransformDataSource                      = shapes.Shape{Name: "TransformDataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "S3DataSource", Shape: &shapeTransformS3DataSource, Required: true},
+	}}
+	shapeTransformEnvironmentKey   = shapes.Shape{Name: "TransformEnvironmentKey", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 1024, HasMax: true, Pattern: &pattern27}
+	shapeTransformEnvironmentMap   = shapes.Shape{Name: "TransformEnvironmentMap", Kind: shapes.KindMap, Min: 0, HasMin: true, Max: 16, HasMax: true, Key: &shapeTransformEnvironmentKey, Elem: &shapeTransformEnvironmentValue}
+	shapeTransformEnvironmentValue = shapes.Shape{Name: "TransformEnvironmentValue", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 10240, HasMax: true, Pattern: &pattern14}
+	shapeTransformInput            = shapes.Shape{Name: "TransformInput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "DataSource", Shape: &shapeTransformDataSource, Required: true},
+		{Name: "ContentType", Shape: &shapeContentType},
+		{Name: "CompressionType", Shape: &shapeCompressionType},
+		{Name: "SplitType", Shape: &shapeSplitType},
+	}}
+	shapeTransformInstanceCount = shapes.Shape{Name: "TransformInstanceCount", Kind: shapes.KindInteger, Min: 1, HasMin: true}
+	shapeTransformInstanceType  = shapes.Shape{Name: "TransformInstanceType", Kind: shapes.KindString}
+	shapeTransformJobArn        = shapes.Shape{Name: "TransformJobArn", Kind: shapes.KindString, Min: 0, HasMin: true, Max: 256, HasMax: true, Pattern: &pattern43}
+	shapeTransformJobName       = shapes.Shape{Name: "TransformJobName", Kind: shapes.KindString, Min: 1, HasMin: true, Max: 63, HasMax: true, Pattern: &pattern23}
+	shapeTransformJobStatus     = shapes.Shape{Name: "TransformJobStatus", Kind: shapes.KindString, Enum: []string{"InProgress", "Completed", "Failed", "Stopping", "Stopped"}}
+	shapeTransformJobSummaries  = shapes.Shape{Name: "TransformJobSummaries", Kind: shapes.KindList, Elem: &shapeTransformJobSummary}
+	shapeTransformJobSummary    = shapes.Shape{Name: "TransformJobSummary", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "TransformJobName", Shape: &shapeTransformJobName, Required: true},
+		{Name: "TransformJobArn", Shape: &shapeTransformJobArn, Required: true},
+		{Name: "CreationTime", Shape: &shapeTimestamp, Required: true},
+		{Name: "TransformEndTime", Shape: &shapeTimestamp},
+		{Name: "LastModifiedTime", Shape: &shapeTimestamp},
+		{Name: "TransformJobStatus", Shape: &shapeTransformJobStatus, Required: true},
+		{Name: "FailureReason", Shape: &shapeFailureReason},
+	}}
+	shapeTransformOutput = shapes.Shape{Name: "TransformOutput", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "S3OutputPath", Shape: &shapeS3Uri, Required: true},
+		{Name: "Accept", Shape: &shapeAccept},
+		{Name: "AssembleWith", Shape: &shapeAssemblyType},
+		{Name: "KmsKeyId", Shape: &shapeKmsKeyId},
+	}}
+	shapeTransformResources = shapes.Shape{Name: "TransformResources", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "InstanceType", Shape: &shapeTransformInstanceType, Required: true},
+		{Name: "InstanceCount", Shape: &shapeTransformInstanceCount, Required: true},
+		{Name: "VolumeKmsKeyId", Shape: &shapeKmsKeyId},
+		{Name: "TransformAmiVersion", Shape: &shapeTransformAmiVersion},
+	}}
+	shapeTransformS3DataSource = shapes.Shape{Name: "TransformS3DataSource", Kind: shapes.KindStructure, Members: []shapes.Member{
+		{Name: "S3DataType", Shape: &shapeS3DataType, Required: true},
+		{Name: "S3Uri", Shape: &shapeS3Uri, Required: true},
+	}}
+	shapeUpdateEndpointInput = shapes.Shape{Name: "UpdateEndpointInput", Kind: shapes.KindStructure, Members: []shapes.Member{
 		{Name: "EndpointName", Shape: &shapeEndpointName, Required: true},
 		{Name: "EndpointConfigName", Shape: &shapeEndpointConfigName, Required: true},
 		{Name: "RetainAllVariantProperties", Shape: &shapeBoolean},

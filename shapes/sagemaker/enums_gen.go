@@ -2,11 +2,25 @@
 
 package sagemaker
 
+type AssemblyType string
+
+const (
+	AssemblyTypeNone AssemblyType = "None"
+	AssemblyTypeLine AssemblyType = "Line"
+)
+
 type AsyncNotificationTopicTypes string
 
 const (
 	AsyncNotificationTopicTypesSuccessNotificationTopic AsyncNotificationTopicTypes = "SUCCESS_NOTIFICATION_TOPIC"
 	AsyncNotificationTopicTypesErrorNotificationTopic   AsyncNotificationTopicTypes = "ERROR_NOTIFICATION_TOPIC"
+)
+
+type BatchStrategy string
+
+const (
+	BatchStrategyMultiRecord  BatchStrategy = "MultiRecord"
+	BatchStrategySingleRecord BatchStrategy = "SingleRecord"
 )
 
 type CapacityReservationPreference string
@@ -197,6 +211,13 @@ type InferenceExecutionMode string
 const (
 	InferenceExecutionModeSerial InferenceExecutionMode = "Serial"
 	InferenceExecutionModeDirect InferenceExecutionMode = "Direct"
+)
+
+type JoinSource string
+
+const (
+	JoinSourceInput JoinSource = "Input"
+	JoinSourceNone  JoinSource = "None"
 )
 
 type ManagedInstanceScalingScaleInStrategy string
@@ -885,6 +906,15 @@ const (
 	SortOrderDescending SortOrder = "Descending"
 )
 
+type SplitType string
+
+const (
+	SplitTypeNone     SplitType = "None"
+	SplitTypeLine     SplitType = "Line"
+	SplitTypeRecordIO SplitType = "RecordIO"
+	SplitTypeTFRecord SplitType = "TFRecord"
+)
+
 type TrafficRoutingConfigType string
 
 const (
@@ -1147,6 +1177,137 @@ type TrainingRepositoryAccessMode string
 const (
 	TrainingRepositoryAccessModePlatform TrainingRepositoryAccessMode = "Platform"
 	TrainingRepositoryAccessModeVpc      TrainingRepositoryAccessMode = "Vpc"
+)
+
+type TransformInstanceType string
+
+const (
+	TransformInstanceTypeMlM4Xlarge     TransformInstanceType = "ml.m4.xlarge"
+	TransformInstanceTypeMlM42xlarge    TransformInstanceType = "ml.m4.2xlarge"
+	TransformInstanceTypeMlM44xlarge    TransformInstanceType = "ml.m4.4xlarge"
+	TransformInstanceTypeMlM410xlarge   TransformInstanceType = "ml.m4.10xlarge"
+	TransformInstanceTypeMlM416xlarge   TransformInstanceType = "ml.m4.16xlarge"
+	TransformInstanceTypeMlC4Xlarge     TransformInstanceType = "ml.c4.xlarge"
+	TransformInstanceTypeMlC42xlarge    TransformInstanceType = "ml.c4.2xlarge"
+	TransformInstanceTypeMlC44xlarge    TransformInstanceType = "ml.c4.4xlarge"
+	TransformInstanceTypeMlC48xlarge    TransformInstanceType = "ml.c4.8xlarge"
+	TransformInstanceTypeMlP2Xlarge     TransformInstanceType = "ml.p2.xlarge"
+	TransformInstanceTypeMlP28xlarge    TransformInstanceType = "ml.p2.8xlarge"
+	TransformInstanceTypeMlP216xlarge   TransformInstanceType = "ml.p2.16xlarge"
+	TransformInstanceTypeMlP32xlarge    TransformInstanceType = "ml.p3.2xlarge"
+	TransformInstanceTypeMlP38xlarge    TransformInstanceType = "ml.p3.8xlarge"
+	TransformInstanceTypeMlP316xlarge   TransformInstanceType = "ml.p3.16xlarge"
+	TransformInstanceTypeMlC5Xlarge     TransformInstanceType = "ml.c5.xlarge"
+	TransformInstanceTypeMlC52xlarge    TransformInstanceType = "ml.c5.2xlarge"
+	TransformInstanceTypeMlC54xlarge    TransformInstanceType = "ml.c5.4xlarge"
+	TransformInstanceTypeMlC59xlarge    TransformInstanceType = "ml.c5.9xlarge"
+	TransformInstanceTypeMlC518xlarge   TransformInstanceType = "ml.c5.18xlarge"
+	TransformInstanceTypeMlM5Large      TransformInstanceType = "ml.m5.large"
+	TransformInstanceTypeMlM5Xlarge     TransformInstanceType = "ml.m5.xlarge"
+	TransformInstanceTypeMlM52xlarge    TransformInstanceType = "ml.m5.2xlarge"
+	TransformInstanceTypeMlM54xlarge    TransformInstanceType = "ml.m5.4xlarge"
+	TransformInstanceTypeMlM512xlarge   TransformInstanceType = "ml.m5.12xlarge"
+	TransformInstanceTypeMlM524xlarge   TransformInstanceType = "ml.m5.24xlarge"
+	TransformInstanceTypeMlM6iLarge     TransformInstanceType = "ml.m6i.large"
+	TransformInstanceTypeMlM6iXlarge    TransformInstanceType = "ml.m6i.xlarge"
+	TransformInstanceTypeMlM6i2xlarge   TransformInstanceType = "ml.m6i.2xlarge"
+	TransformInstanceTypeMlM6i4xlarge   TransformInstanceType = "ml.m6i.4xlarge"
+	TransformInstanceTypeMlM6i8xlarge   TransformInstanceType = "ml.m6i.8xlarge"
+	TransformInstanceTypeMlM6i12xlarge  TransformInstanceType = "ml.m6i.12xlarge"
+	TransformInstanceTypeMlM6i16xlarge  TransformInstanceType = "ml.m6i.16xlarge"
+	TransformInstanceTypeMlM6i24xlarge  TransformInstanceType = "ml.m6i.24xlarge"
+	TransformInstanceTypeMlM6i32xlarge  TransformInstanceType = "ml.m6i.32xlarge"
+	TransformInstanceTypeMlC6iLarge     TransformInstanceType = "ml.c6i.large"
+	TransformInstanceTypeMlC6iXlarge    TransformInstanceType = "ml.c6i.xlarge"
+	TransformInstanceTypeMlC6i2xlarge   TransformInstanceType = "ml.c6i.2xlarge"
+	TransformInstanceTypeMlC6i4xlarge   TransformInstanceType = "ml.c6i.4xlarge"
+	TransformInstanceTypeMlC6i8xlarge   TransformInstanceType = "ml.c6i.8xlarge"
+	TransformInstanceTypeMlC6i12xlarge  TransformInstanceType = "ml.c6i.12xlarge"
+	TransformInstanceTypeMlC6i16xlarge  TransformInstanceType = "ml.c6i.16xlarge"
+	TransformInstanceTypeMlC6i24xlarge  TransformInstanceType = "ml.c6i.24xlarge"
+	TransformInstanceTypeMlC6i32xlarge  TransformInstanceType = "ml.c6i.32xlarge"
+	TransformInstanceTypeMlR6iLarge     TransformInstanceType = "ml.r6i.large"
+	TransformInstanceTypeMlR6iXlarge    TransformInstanceType = "ml.r6i.xlarge"
+	TransformInstanceTypeMlR6i2xlarge   TransformInstanceType = "ml.r6i.2xlarge"
+	TransformInstanceTypeMlR6i4xlarge   TransformInstanceType = "ml.r6i.4xlarge"
+	TransformInstanceTypeMlR6i8xlarge   TransformInstanceType = "ml.r6i.8xlarge"
+	TransformInstanceTypeMlR6i12xlarge  TransformInstanceType = "ml.r6i.12xlarge"
+	TransformInstanceTypeMlR6i16xlarge  TransformInstanceType = "ml.r6i.16xlarge"
+	TransformInstanceTypeMlR6i24xlarge  TransformInstanceType = "ml.r6i.24xlarge"
+	TransformInstanceTypeMlR6i32xlarge  TransformInstanceType = "ml.r6i.32xlarge"
+	TransformInstanceTypeMlM7iLarge     TransformInstanceType = "ml.m7i.large"
+	TransformInstanceTypeMlM7iXlarge    TransformInstanceType = "ml.m7i.xlarge"
+	TransformInstanceTypeMlM7i2xlarge   TransformInstanceType = "ml.m7i.2xlarge"
+	TransformInstanceTypeMlM7i4xlarge   TransformInstanceType = "ml.m7i.4xlarge"
+	TransformInstanceTypeMlM7i8xlarge   TransformInstanceType = "ml.m7i.8xlarge"
+	TransformInstanceTypeMlM7i12xlarge  TransformInstanceType = "ml.m7i.12xlarge"
+	TransformInstanceTypeMlM7i16xlarge  TransformInstanceType = "ml.m7i.16xlarge"
+	TransformInstanceTypeMlM7i24xlarge  TransformInstanceType = "ml.m7i.24xlarge"
+	TransformInstanceTypeMlM7i48xlarge  TransformInstanceType = "ml.m7i.48xlarge"
+	TransformInstanceTypeMlC7iLarge     TransformInstanceType = "ml.c7i.large"
+	TransformInstanceTypeMlC7iXlarge    TransformInstanceType = "ml.c7i.xlarge"
+	TransformInstanceTypeMlC7i2xlarge   TransformInstanceType = "ml.c7i.2xlarge"
+	TransformInstanceTypeMlC7i4xlarge   TransformInstanceType = "ml.c7i.4xlarge"
+	TransformInstanceTypeMlC7i8xlarge   TransformInstanceType = "ml.c7i.8xlarge"
+	TransformInstanceTypeMlC7i12xlarge  TransformInstanceType = "ml.c7i.12xlarge"
+	TransformInstanceTypeMlC7i16xlarge  TransformInstanceType = "ml.c7i.16xlarge"
+	TransformInstanceTypeMlC7i24xlarge  TransformInstanceType = "ml.c7i.24xlarge"
+	TransformInstanceTypeMlC7i48xlarge  TransformInstanceType = "ml.c7i.48xlarge"
+	TransformInstanceTypeMlR7iLarge     TransformInstanceType = "ml.r7i.large"
+	TransformInstanceTypeMlR7iXlarge    TransformInstanceType = "ml.r7i.xlarge"
+	TransformInstanceTypeMlR7i2xlarge   TransformInstanceType = "ml.r7i.2xlarge"
+	TransformInstanceTypeMlR7i4xlarge   TransformInstanceType = "ml.r7i.4xlarge"
+	TransformInstanceTypeMlR7i8xlarge   TransformInstanceType = "ml.r7i.8xlarge"
+	TransformInstanceTypeMlR7i12xlarge  TransformInstanceType = "ml.r7i.12xlarge"
+	TransformInstanceTypeMlR7i16xlarge  TransformInstanceType = "ml.r7i.16xlarge"
+	TransformInstanceTypeMlR7i24xlarge  TransformInstanceType = "ml.r7i.24xlarge"
+	TransformInstanceTypeMlR7i48xlarge  TransformInstanceType = "ml.r7i.48xlarge"
+	TransformInstanceTypeMlG4dnXlarge   TransformInstanceType = "ml.g4dn.xlarge"
+	TransformInstanceTypeMlG4dn2xlarge  TransformInstanceType = "ml.g4dn.2xlarge"
+	TransformInstanceTypeMlG4dn4xlarge  TransformInstanceType = "ml.g4dn.4xlarge"
+	TransformInstanceTypeMlG4dn8xlarge  TransformInstanceType = "ml.g4dn.8xlarge"
+	TransformInstanceTypeMlG4dn12xlarge TransformInstanceType = "ml.g4dn.12xlarge"
+	TransformInstanceTypeMlG4dn16xlarge TransformInstanceType = "ml.g4dn.16xlarge"
+	TransformInstanceTypeMlG5Xlarge     TransformInstanceType = "ml.g5.xlarge"
+	TransformInstanceTypeMlG52xlarge    TransformInstanceType = "ml.g5.2xlarge"
+	TransformInstanceTypeMlG54xlarge    TransformInstanceType = "ml.g5.4xlarge"
+	TransformInstanceTypeMlG58xlarge    TransformInstanceType = "ml.g5.8xlarge"
+	TransformInstanceTypeMlG512xlarge   TransformInstanceType = "ml.g5.12xlarge"
+	TransformInstanceTypeMlG516xlarge   TransformInstanceType = "ml.g5.16xlarge"
+	TransformInstanceTypeMlG524xlarge   TransformInstanceType = "ml.g5.24xlarge"
+	TransformInstanceTypeMlG548xlarge   TransformInstanceType = "ml.g5.48xlarge"
+	TransformInstanceTypeMlTrn12xlarge  TransformInstanceType = "ml.trn1.2xlarge"
+	TransformInstanceTypeMlTrn132xlarge TransformInstanceType = "ml.trn1.32xlarge"
+	TransformInstanceTypeMlInf2Xlarge   TransformInstanceType = "ml.inf2.xlarge"
+	TransformInstanceTypeMlInf28xlarge  TransformInstanceType = "ml.inf2.8xlarge"
+	TransformInstanceTypeMlInf224xlarge TransformInstanceType = "ml.inf2.24xlarge"
+	TransformInstanceTypeMlInf248xlarge TransformInstanceType = "ml.inf2.48xlarge"
+	TransformInstanceTypeMlG6Xlarge     TransformInstanceType = "ml.g6.xlarge"
+	TransformInstanceTypeMlG62xlarge    TransformInstanceType = "ml.g6.2xlarge"
+	TransformInstanceTypeMlG64xlarge    TransformInstanceType = "ml.g6.4xlarge"
+	TransformInstanceTypeMlG68xlarge    TransformInstanceType = "ml.g6.8xlarge"
+	TransformInstanceTypeMlG612xlarge   TransformInstanceType = "ml.g6.12xlarge"
+	TransformInstanceTypeMlG616xlarge   TransformInstanceType = "ml.g6.16xlarge"
+	TransformInstanceTypeMlG624xlarge   TransformInstanceType = "ml.g6.24xlarge"
+	TransformInstanceTypeMlG648xlarge   TransformInstanceType = "ml.g6.48xlarge"
+	TransformInstanceTypeMlG6eXlarge    TransformInstanceType = "ml.g6e.xlarge"
+	TransformInstanceTypeMlG6e2xlarge   TransformInstanceType = "ml.g6e.2xlarge"
+	TransformInstanceTypeMlG6e4xlarge   TransformInstanceType = "ml.g6e.4xlarge"
+	TransformInstanceTypeMlG6e8xlarge   TransformInstanceType = "ml.g6e.8xlarge"
+	TransformInstanceTypeMlG6e12xlarge  TransformInstanceType = "ml.g6e.12xlarge"
+	TransformInstanceTypeMlG6e16xlarge  TransformInstanceType = "ml.g6e.16xlarge"
+	TransformInstanceTypeMlG6e24xlarge  TransformInstanceType = "ml.g6e.24xlarge"
+	TransformInstanceTypeMlG6e48xlarge  TransformInstanceType = "ml.g6e.48xlarge"
+)
+
+type TransformJobStatus string
+
+const (
+	TransformJobStatusInProgress TransformJobStatus = "InProgress"
+	TransformJobStatusCompleted  TransformJobStatus = "Completed"
+	TransformJobStatusFailed     TransformJobStatus = "Failed"
+	TransformJobStatusStopping   TransformJobStatus = "Stopping"
+	TransformJobStatusStopped    TransformJobStatus = "Stopped"
 )
 
 type VariantPropertyType string

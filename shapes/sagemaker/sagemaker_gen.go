@@ -66,6 +66,18 @@ var Service = shapes.Service{
 			},
 		},
 		{
+			Name:      "CreateTransformJob",
+			Input:     &shapeCreateTransformJobRequest,
+			NewInput:  func() any { return new(CreateTransformJobRequest) },
+			Output:    &shapeCreateTransformJobResponse,
+			NewOutput: func() any { return new(CreateTransformJobResponse) },
+			Errors: []shapes.Fault{
+				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 400, Sender: true},
+				{Name: "ResourceInUse", Code: "ResourceInUse", Status: 400, Sender: true},
+				{Name: "ResourceLimitExceeded", Code: "ResourceLimitExceeded", Status: 400, Sender: true},
+			},
+		},
+		{
 			Name:      "DeleteEndpoint",
 			Input:     &shapeDeleteEndpointInput,
 			NewInput:  func() any { return new(DeleteEndpointInput) },
@@ -132,6 +144,16 @@ var Service = shapes.Service{
 			},
 		},
 		{
+			Name:      "DescribeTransformJob",
+			Input:     &shapeDescribeTransformJobRequest,
+			NewInput:  func() any { return new(DescribeTransformJobRequest) },
+			Output:    &shapeDescribeTransformJobResponse,
+			NewOutput: func() any { return new(DescribeTransformJobResponse) },
+			Errors: []shapes.Fault{
+				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 400, Sender: true},
+			},
+		},
+		{
 			Name:      "ListEndpointConfigs",
 			Input:     &shapeListEndpointConfigsInput,
 			NewInput:  func() any { return new(ListEndpointConfigsInput) },
@@ -167,9 +189,25 @@ var Service = shapes.Service{
 			NewOutput: func() any { return new(ListTrainingJobsResponse) },
 		},
 		{
+			Name:      "ListTransformJobs",
+			Input:     &shapeListTransformJobsRequest,
+			NewInput:  func() any { return new(ListTransformJobsRequest) },
+			Output:    &shapeListTransformJobsResponse,
+			NewOutput: func() any { return new(ListTransformJobsResponse) },
+		},
+		{
 			Name:      "StopTrainingJob",
 			Input:     &shapeStopTrainingJobRequest,
 			NewInput:  func() any { return new(StopTrainingJobRequest) },
+			NewOutput: func() any { return nil },
+			Errors: []shapes.Fault{
+				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 400, Sender: true},
+			},
+		},
+		{
+			Name:      "StopTransformJob",
+			Input:     &shapeStopTransformJobRequest,
+			NewInput:  func() any { return new(StopTransformJobRequest) },
 			NewOutput: func() any { return nil },
 			Errors: []shapes.Fault{
 				{Name: "ResourceNotFound", Code: "ResourceNotFound", Status: 400, Sender: true},

@@ -63,6 +63,12 @@ type AutoRollbackConfig struct {
 	Alarms []Alarm `json:"Alarms,omitzero"`
 }
 
+type BatchDataCaptureConfig struct {
+	DestinationS3Uri    *string `json:"DestinationS3Uri,omitzero"` // required
+	KmsKeyId            *string `json:"KmsKeyId,omitzero"`
+	GenerateInferenceId *bool   `json:"GenerateInferenceId,omitzero"`
+}
+
 type BlueGreenUpdatePolicy struct {
 	TrafficRoutingConfiguration      *TrafficRoutingConfig `json:"TrafficRoutingConfiguration,omitzero"` // required
 	TerminationWaitInSeconds         *int32                `json:"TerminationWaitInSeconds,omitzero"`
@@ -241,6 +247,27 @@ type CreateTrainingJobResponse struct {
 	TrainingJobArn *string `json:"TrainingJobArn,omitzero"` // required
 }
 
+type CreateTransformJobRequest struct {
+	TransformJobName        *string                 `json:"TransformJobName,omitzero"` // required
+	ModelName               *string                 `json:"ModelName,omitzero"`        // required
+	MaxConcurrentTransforms *int32                  `json:"MaxConcurrentTransforms,omitzero"`
+	ModelClientConfig       *ModelClientConfig      `json:"ModelClientConfig,omitzero"`
+	MaxPayloadInMB          *int32                  `json:"MaxPayloadInMB,omitzero"`
+	BatchStrategy           *BatchStrategy          `json:"BatchStrategy,omitzero"`
+	Environment             map[string]string       `json:"Environment,omitzero"`
+	TransformInput          *TransformInput         `json:"TransformInput,omitzero"`  // required
+	TransformOutput         *TransformOutput        `json:"TransformOutput,omitzero"` // required
+	DataCaptureConfig       *BatchDataCaptureConfig `json:"DataCaptureConfig,omitzero"`
+	TransformResources      *TransformResources     `json:"TransformResources,omitzero"` // required
+	DataProcessing          *DataProcessing         `json:"DataProcessing,omitzero"`
+	Tags                    []Tag                   `json:"Tags,omitzero"`
+	ExperimentConfig        *ExperimentConfig       `json:"ExperimentConfig,omitzero"`
+}
+
+type CreateTransformJobResponse struct {
+	TransformJobArn *string `json:"TransformJobArn,omitzero"` // required
+}
+
 type DataCaptureConfig struct {
 	EnableCapture             *bool                     `json:"EnableCapture,omitzero"`
 	InitialSamplingPercentage *int32                    `json:"InitialSamplingPercentage,omitzero"` // required
@@ -256,6 +283,12 @@ type DataCaptureConfigSummary struct {
 	CurrentSamplingPercentage *int32         `json:"CurrentSamplingPercentage,omitzero"` // required
 	DestinationS3Uri          *string        `json:"DestinationS3Uri,omitzero"`          // required
 	KmsKeyId                  *string        `json:"KmsKeyId,omitzero"`                  // required
+}
+
+type DataProcessing struct {
+	InputFilter  *string     `json:"InputFilter,omitzero"`
+	OutputFilter *string     `json:"OutputFilter,omitzero"`
+	JoinSource   *JoinSource `json:"JoinSource,omitzero"`
 }
 
 type DataSource struct {
@@ -450,6 +483,34 @@ type DescribeTrainingJobResponse struct {
 	OutputModelPackageArn                 *string                        `json:"OutputModelPackageArn,omitzero"`
 }
 
+type DescribeTransformJobRequest struct {
+	TransformJobName *string `json:"TransformJobName,omitzero"` // required
+}
+
+type DescribeTransformJobResponse struct {
+	TransformJobName        *string                 `json:"TransformJobName,omitzero"`   // required
+	TransformJobArn         *string                 `json:"TransformJobArn,omitzero"`    // required
+	TransformJobStatus      *TransformJobStatus     `json:"TransformJobStatus,omitzero"` // required
+	FailureReason           *string                 `json:"FailureReason,omitzero"`
+	ModelName               *string                 `json:"ModelName,omitzero"` // required
+	MaxConcurrentTransforms *int32                  `json:"MaxConcurrentTransforms,omitzero"`
+	ModelClientConfig       *ModelClientConfig      `json:"ModelClientConfig,omitzero"`
+	MaxPayloadInMB          *int32                  `json:"MaxPayloadInMB,omitzero"`
+	BatchStrategy           *BatchStrategy          `json:"BatchStrategy,omitzero"`
+	Environment             map[string]string       `json:"Environment,omitzero"`
+	TransformInput          *TransformInput         `json:"TransformInput,omitzero"` // required
+	TransformOutput         *TransformOutput        `json:"TransformOutput,omitzero"`
+	DataCaptureConfig       *BatchDataCaptureConfig `json:"DataCaptureConfig,omitzero"`
+	TransformResources      *TransformResources     `json:"TransformResources,omitzero"` // required
+	CreationTime            *shapes.Timestamp       `json:"CreationTime,omitzero"`       // required
+	TransformStartTime      *shapes.Timestamp       `json:"TransformStartTime,omitzero"`
+	TransformEndTime        *shapes.Timestamp       `json:"TransformEndTime,omitzero"`
+	LabelingJobArn          *string                 `json:"LabelingJobArn,omitzero"`
+	AutoMLJobArn            *string                 `json:"AutoMLJobArn,omitzero"`
+	DataProcessing          *DataProcessing         `json:"DataProcessing,omitzero"`
+	ExperimentConfig        *ExperimentConfig       `json:"ExperimentConfig,omitzero"`
+}
+
 type DesiredWeightAndCapacity struct {
 	VariantName            *string                                  `json:"VariantName,omitzero"` // required
 	DesiredWeight          *float64                                 `json:"DesiredWeight,omitzero"`
@@ -624,6 +685,24 @@ type ListTrainingJobsResponse struct {
 	NextToken            *string              `json:"NextToken,omitzero"`
 }
 
+type ListTransformJobsRequest struct {
+	CreationTimeAfter      *shapes.Timestamp   `json:"CreationTimeAfter,omitzero"`
+	CreationTimeBefore     *shapes.Timestamp   `json:"CreationTimeBefore,omitzero"`
+	LastModifiedTimeAfter  *shapes.Timestamp   `json:"LastModifiedTimeAfter,omitzero"`
+	LastModifiedTimeBefore *shapes.Timestamp   `json:"LastModifiedTimeBefore,omitzero"`
+	NameContains           *string             `json:"NameContains,omitzero"`
+	StatusEquals           *TransformJobStatus `json:"StatusEquals,omitzero"`
+	SortBy                 *SortBy             `json:"SortBy,omitzero"`
+	SortOrder              *SortOrder          `json:"SortOrder,omitzero"`
+	NextToken              *string             `json:"NextToken,omitzero"`
+	MaxResults             *int32              `json:"MaxResults,omitzero"`
+}
+
+type ListTransformJobsResponse struct {
+	TransformJobSummaries []TransformJobSummary `json:"TransformJobSummaries,omitzero"` // required
+	NextToken             *string               `json:"NextToken,omitzero"`
+}
+
 type MetricData struct {
 	MetricName *string           `json:"MetricName,omitzero"`
 	Value      *float64          `json:"Value,omitzero"`
@@ -663,6 +742,11 @@ type ModelAccessConfig struct {
 
 type ModelArtifacts struct {
 	S3ModelArtifacts *string `json:"S3ModelArtifacts,omitzero"` // required
+}
+
+type ModelClientConfig struct {
+	InvocationsTimeoutInSeconds *int32 `json:"InvocationsTimeoutInSeconds,omitzero"`
+	InvocationsMaxRetries       *int32 `json:"InvocationsMaxRetries,omitzero"`
 }
 
 type ModelDataSource struct {
@@ -933,6 +1017,10 @@ type StopTrainingJobRequest struct {
 	TrainingJobName *string `json:"TrainingJobName,omitzero"` // required
 }
 
+type StopTransformJobRequest struct {
+	TransformJobName *string `json:"TransformJobName,omitzero"` // required
+}
+
 type StoppingCondition struct {
 	MaxRuntimeInSeconds     *int32 `json:"MaxRuntimeInSeconds,omitzero"`
 	MaxWaitTimeInSeconds    *int32 `json:"MaxWaitTimeInSeconds,omitzero"`
@@ -982,6 +1070,46 @@ type TrainingProgressInfo struct {
 
 type TrainingRepositoryAuthConfig struct {
 	TrainingRepositoryCredentialsProviderArn *string `json:"TrainingRepositoryCredentialsProviderArn,omitzero"` // required
+}
+
+type TransformDataSource struct {
+	S3DataSource *TransformS3DataSource `json:"S3DataSource,omitzero"` // required
+}
+
+type TransformInput struct {
+	DataSource      *TransformDataSource `json:"DataSource,omitzero"` // required
+	ContentType     *string              `json:"ContentType,omitzero"`
+	CompressionType *CompressionType     `json:"CompressionType,omitzero"`
+	SplitType       *SplitType           `json:"SplitType,omitzero"`
+}
+
+type TransformJobSummary struct {
+	TransformJobName   *string             `json:"TransformJobName,omitzero"` // required
+	TransformJobArn    *string             `json:"TransformJobArn,omitzero"`  // required
+	CreationTime       *shapes.Timestamp   `json:"CreationTime,omitzero"`     // required
+	TransformEndTime   *shapes.Timestamp   `json:"TransformEndTime,omitzero"`
+	LastModifiedTime   *shapes.Timestamp   `json:"LastModifiedTime,omitzero"`
+	TransformJobStatus *TransformJobStatus `json:"TransformJobStatus,omitzero"` // required
+	FailureReason      *string             `json:"FailureReason,omitzero"`
+}
+
+type TransformOutput struct {
+	S3OutputPath *string       `json:"S3OutputPath,omitzero"` // required
+	Accept       *string       `json:"Accept,omitzero"`
+	AssembleWith *AssemblyType `json:"AssembleWith,omitzero"`
+	KmsKeyId     *string       `json:"KmsKeyId,omitzero"`
+}
+
+type TransformResources struct {
+	InstanceType        *TransformInstanceType `json:"InstanceType,omitzero"`  // required
+	InstanceCount       *int32                 `json:"InstanceCount,omitzero"` // required
+	VolumeKmsKeyId      *string                `json:"VolumeKmsKeyId,omitzero"`
+	TransformAmiVersion *string                `json:"TransformAmiVersion,omitzero"`
+}
+
+type TransformS3DataSource struct {
+	S3DataType *S3DataType `json:"S3DataType,omitzero"` // required
+	S3Uri      *string     `json:"S3Uri,omitzero"`      // required
 }
 
 type UpdateEndpointInput struct {
