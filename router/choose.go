@@ -1,0 +1,60 @@
+package router
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
+
+	"github.com/stint-ml/stint/platform"
+)
+
+// choose finds the variant: the one asked for, or one by weight among those that can answer.
+func (e *endpoint) choose(in platform.Invocation) (*variant, error) {
+	v := e.byWeight()
+	if in.Variant != "" {
+		at := slices.IndexFunc(e.variants, func(v *variant) bool { return v.name == in.Variant })
+		if at < 0 {
+			return nil, platform.Errorf(platform.Invalid, in.Variant, "Variant %s not found for endpoint %s", in.Variant, in.Endpoint)
+		}
+		v = e.variants[at]
+	}
+	if v == nil || len(v.targets) == 0 {
+		return nil, notReady(in.Endpoint)
+	}
+	return v, nil
+}
+
+// byWeight draws a variant among those that have targets; nil when none has. Weights that are all zero count alike as one.
+func (e *endpoint) byWeight() *variant {
+	var last *variant
+	point := 0.0
+	if len(e.variants) > 1 {
+		point = rand.Float64() * e.weight
+	}
+	for _, v := range e.variants {
+		if len(v.targets) == 0 || v.weight <= 0 && e.weight > 0 {
+			continue
+		}
+		last = v
+		if point -= v.weight; point < 0 {
+			break
+		}
+	}
+	return last
+}
+
+func notReady(name string) error {
+	return platform.Errorf(platform.Unavailable, name, "no container of endpoint %s is ready to answer", name)
+}
+
+// order gives the variant's targets, those with the least under way first; equals take turns.
+func (v *variant) order() []*target {
+	n := len(v.targets)
+	if n == 1 {
+		return v.targets
+	}
+	from := int(v.next.Add(1)) % n
+	out := slices.Concat(v.targets[from:], v.targets[:from])
+	slices.SortStableFunc(out, func(a, b *target) int { return cmp.Compare(a.busy.Load(), b.busy.Load()) })
+	return out
+}
