@@ -101,6 +101,9 @@ type Variant struct {
 	RetryAt       time.Time `json:"retryAt,omitzero"`   // no instance is launched before
 }
 
+// Wanted is how many instances of the variant are to be there now.
+func (v *Variant) Wanted() int { return v.Desired }
+
 // Replica is one instance of a variant: an agent of a variant and the container beside it.
 type Replica struct {
 	Number    int          `json:"number"` // from 1, over the endpoint's life
@@ -215,7 +218,7 @@ func (d *Deployment) Whole() bool {
 				ready++
 			}
 		}
-		if ready < d.Variants[v].Desired {
+		if ready < d.Variants[v].Wanted() {
 			return false
 		}
 	}

@@ -172,7 +172,7 @@ func shrink(st *platform.EndpointStatus, now time.Time) bool {
 	changed := false
 	for v := range st.Serving.Variants {
 		variant := &st.Serving.Variants[v]
-		for len(variant.Replicas) > variant.Desired {
+		for len(variant.Replicas) > variant.Wanted() {
 			last := len(variant.Replicas) - 1
 			for i, r := range variant.Replicas {
 				if r.Ready.IsZero() {

@@ -45,7 +45,7 @@ func (c *Controller) launch(ctx context.Context, e *platform.Endpoint, now time.
 
 // fill adds a variant's missing replicas.
 func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine platform.Capacity, now time.Time, tx *platform.Tx) (time.Duration, error) {
-	for len(v.Replicas) < v.Desired && v.Hopeless == "" {
+	for len(v.Replicas) < v.Wanted() && v.Hopeless == "" {
 		if wait := v.RetryAt.Sub(now); wait > 0 {
 			return wait, nil
 		}
