@@ -22,12 +22,12 @@ type Instance struct {
 	Spot           HourlyRate // zero: no spot price of its own is known
 }
 
-// Catalog is the instance types an installation knows. It is data: decisions receive it.
+// Catalog is the instance types an installation knows, and the prices of serverless inference. It is data: decisions receive it.
 type Catalog map[InstanceType]Instance
 
 // Lookup finds a type; Invalid with the nearest names of its family when there is none.
 func (c Catalog) Lookup(t InstanceType) (Instance, error) {
-	if i, ok := c[t]; ok {
+	if i, ok := c[t]; ok && t.machine() {
 		return i, nil
 	}
 	family, _, _ := strings.Cut(strings.TrimPrefix(string(t), "ml."), ".")
@@ -48,7 +48,9 @@ func (c Catalog) Lookup(t InstanceType) (Instance, error) {
 func (c Catalog) Types() []string {
 	types := make([]string, 0, len(c))
 	for t := range c {
-		types = append(types, string(t))
+		if t.machine() {
+			types = append(types, string(t))
+		}
 	}
 	sort.Strings(types)
 	return types

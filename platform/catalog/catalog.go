@@ -16,7 +16,9 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
-// Public list prices: us-east-1 in USD (EC2 as of 2026-07-20, SageMaker where known), cn-north-1 in CNY (2024-11-06).
+// Public list prices: us-east-1 in USD (EC2 as of 2026-07-20, SageMaker where known), cn-north-1 in CNY (2024-11-06). Serverless
+// inference: the per-second prices of a 2 GB endpoint in the worked examples of the SageMaker pricing page, which are 0.00004 USD on
+// demand, 0.00001 to keep provisioned concurrency and 0.000023 to use it (as of 2026-08); AWS does not offer it in aws-cn.
 var (
 	//go:embed us-east-1.csv
 	global string
@@ -25,7 +27,8 @@ var (
 )
 
 // Header is the first line of a catalogue file. Memory is in GiB, accelerator memory is the sum over the accelerators,
-// prices are per instance-hour; of the two prices the SageMaker one counts when both are there.
+// prices are per instance-hour; of the two prices the SageMaker one counts when both are there. A line of serverless inference
+// (platform.ServerlessUse and its neighbours) has 1 GiB, nothing of the rest of a machine, and the price of that GiB for an hour.
 const Header = "instance_type,vcpu,memory_gib,accelerator,accelerators,accelerator_memory_gib,sagemaker_per_hour,ec2_per_hour,currency"
 
 // SpotColumn may follow at the end of the header: what an instance-hour costs on spot. Where it is empty, a discount applies.
@@ -79,6 +82,10 @@ func Merge(base, over platform.Catalog) platform.Catalog {
 
 func parse(f []string) (platform.Instance, error) {
 	i := platform.Instance{Type: platform.InstanceType(f[0]), Accelerator: f[3]}
+	switch i.Type {
+	case platform.ServerlessUse, platform.ServerlessProvisioned, platform.ServerlessProvisionedUse:
+		return parseServerless(f, i)
+	}
 	if !strings.HasPrefix(f[0], "ml.") {
 		return i, fmt.Errorf("instance_type %q should start with %q", f[0], "ml.")
 	}
@@ -99,16 +106,39 @@ func parse(f []string) (platform.Instance, error) {
 	if i.Accelerators > 0 {
 		i.AcceleratorGiB = total / float64(i.Accelerators)
 	}
+	if err := parsePrice(f, &i); err != nil {
+		return i, err
+	}
+	return i, parseSpot(f, &i)
+}
+
+// parseServerless reads a line that prices memory and is no machine.
+func parseServerless(f []string, i platform.Instance) (platform.Instance, error) {
+	if f[2] != "1" || f[1]+f[3]+f[4]+f[5] != "" {
+		return i, errors.New("is priced by the GiB: memory_gib should be 1, vcpu and the accelerators empty")
+	}
+	if err := parsePrice(f, &i); err != nil {
+		return i, err
+	}
+	i.MemoryGiB = 1
+	if len(f) > 9 && f[9] != "" {
+		return i, fmt.Errorf("has no spot price, yet %s is %q", SpotColumn, f[9])
+	}
+	return i, nil
+}
+
+// parsePrice reads the price on demand.
+func parsePrice(f []string, i *platform.Instance) error {
 	price := f[6]
 	if price == "" {
 		price, i.PriceIsEC2 = f[7], true
 	}
 	nanos, err := platform.ParseNanos(price)
 	if err != nil || nanos < 0 || f[8] == "" {
-		return i, fmt.Errorf("price %q %q is not an amount and a currency", price, f[8])
+		return fmt.Errorf("price %q %q is not an amount and a currency", price, f[8])
 	}
 	i.OnDemand = platform.HourlyRate{Nanos: nanos, Currency: platform.Currency(f[8])}
-	return i, parseSpot(f, &i)
+	return nil
 }
 
 // parseSpot reads the last column, where there is one and something in it.

@@ -81,6 +81,10 @@ func TestBadLinesNameLineAndColumn(t *testing.T) {
 		{"ml.x,2,8,,0,0,,,USD", "price \"\""},
 		{"ml.x,2,8,,0,0,1,,", "price \"1\" \"\""},
 		{"ml.x,2,8", "wrong number of fields"},
+		{"serverless.more,,1,,,,0.1,,USD", "line 2 (serverless.more): instance_type"},
+		{"serverless,,2,,,,0.1,,USD", "line 2 (serverless): is priced by the GiB"},
+		{"serverless,2,1,,,,0.1,,USD", "line 2 (serverless): is priced by the GiB"},
+		{"serverless.provisioned,,1,,,,,,USD", "line 2 (serverless.provisioned): price \"\""},
 	} {
 		_, err := Read(strings.NewReader(Header + "\n" + c.line + "\n"))
 		if !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), c.want) {
@@ -89,5 +93,57 @@ func TestBadLinesNameLineAndColumn(t *testing.T) {
 	}
 	if _, err := Read(strings.NewReader("")); !platform.Is(err, platform.Invalid) {
 		t.Errorf("empty file: %v", err)
+	}
+}
+
+func TestServerlessInferenceHasItsPrice(t *testing.T) {
+	t.Parallel()
+	perHour := func(n platform.Nanos, c platform.Currency) platform.HourlyRate {
+		return platform.HourlyRate{Nanos: n, Currency: c}
+	}
+	c := BuiltIn("aws")
+	price, err := c.Serverless()
+	if err != nil || price != (platform.ServerlessPrice{PerGBHour: perHour(72_000_000, "USD"), ProvisionedPerGBHour: perHour(18_000_000, "USD"), ProvisionedUsePerGBHour: perHour(41_400_000, "USD")}) {
+		t.Fatalf("%+v, %v", price, err)
+	}
+	// The worked example of the pricing page: a million requests of 100 ms at 2 GB cost 4 USD, and with 14,400,000 s of provisioned concurrency 144 USD more.
+	if got := price.PerGBHour.Times(100_000, 2); got.Nanos != 4*platform.NanosPerUnit {
+		t.Errorf("on demand: %v", got)
+	}
+	if got := price.ProvisionedPerGBHour.Times(14_400_000, 2); got.Nanos != 144*platform.NanosPerUnit {
+		t.Errorf("provisioned: %v", got)
+	}
+	if got := price.ProvisionedUsePerGBHour.Times(1_000_000, 2); got.Nanos != 23*platform.NanosPerUnit {
+		t.Errorf("use of what is provisioned: %v", got)
+	}
+	if _, err := BuiltIn("aws-cn").Serverless(); !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), "add the lines serverless, ") {
+		t.Errorf("where AWS does not offer it: %v", err)
+	}
+	one, err := Read(strings.NewReader(Header + "\nserverless,,1,,,,0.5,,CNY\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Merge(c, one).Serverless(); !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), "in CNY and in USD") {
+		t.Errorf("two currencies: %v", err)
+	}
+	own, err := Read(strings.NewReader(Header + "," + SpotColumn + "\nserverless,,1,,,,0.5,,CNY,\nserverless.provisioned,,1,,,,0.1,,CNY,\nserverless.provisioned-use,,1,,,,0.3,,CNY,\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if price, err := Merge(BuiltIn("aws-cn"), own).Serverless(); err != nil || price.PerGBHour != perHour(500_000_000, "CNY") {
+		t.Errorf("one's own price: %+v, %v", price, err)
+	}
+}
+
+func TestThePriceOfServerlessInferenceIsNoInstanceType(t *testing.T) {
+	t.Parallel()
+	c := BuiltIn("aws")
+	if _, err := c.Lookup(platform.ServerlessUse); !platform.Is(err, platform.Invalid) {
+		t.Errorf("it can be looked up: %v", err)
+	}
+	for _, name := range c.Types() {
+		if !strings.HasPrefix(name, "ml.") {
+			t.Errorf("%s is listed as an instance type", name)
+		}
 	}
 }
