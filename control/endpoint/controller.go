@@ -11,21 +11,13 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"sync"
-	"time"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
 )
 
-// resync is how often everything is looked at again, whatever was or was not noticed.
-const resync = 5 * time.Minute
-
 // stopGrace is the time that a container has between SIGTERM and SIGKILL, to finish what it has begun to answer.
 const stopGrace platform.Seconds = 30
-
-// resyncName is the loop's name for "look at everything"; no endpoint can be called so.
-const resyncName = "(resync)"
 
 // Config is what a Controller works with.
 type Config struct {
@@ -48,115 +40,33 @@ type Config struct {
 // Controller is the reconciler of endpoints and the control plane's side of AgentLink for their agents.
 type Controller struct {
 	Config
-	loop control.Loop
-
-	mu    sync.Mutex // of the rest
-	acked map[platform.AgentID]*acked
-	stops []func()
+	loop       control.Loop
+	tracker    control.Tracker
+	deliveries control.Deliveries
 }
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
 	cfg.StopGrace = cmp.Or(cfg.StopGrace, stopGrace)
-	c := &Controller{Config: cfg, acked: map[platform.AgentID]*acked{}}
+	c := &Controller{Config: cfg}
 	c.loop = control.Loop{Name: "endpoint", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
+	c.tracker = control.Tracker{
+		Loop: &c.loop, Kind: platform.KindEndpoint, Store: cfg.Store, Runner: cfg.Runner, Clock: cfg.Clock, Log: cfg.Log,
+	}
 	return c
 }
 
 // Start takes up the work where any earlier process left it.
-func (c *Controller) Start(ctx context.Context) error {
-	changed, stop := c.Store.Watch(platform.KindEndpoint)
-	if err := c.Resync(ctx); err != nil {
-		stop()
-		return err
-	}
-	c.mu.Lock()
-	c.stops = append(c.stops, stop)
-	c.mu.Unlock()
-	c.loop.Start()
-	c.loop.Go(func(context.Context) {
-		for key := range changed {
-			c.loop.Enqueue(key.Name)
-		}
-	})
-	c.loop.Go(c.keepLooking)
-	return nil
-}
+func (c *Controller) Start(ctx context.Context) error { return c.tracker.Start(ctx) }
 
 // Stop ends the loop and waits for what it is doing. Agents go on.
-func (c *Controller) Stop() {
-	c.mu.Lock()
-	stops := c.stops
-	c.stops = nil
-	c.mu.Unlock()
-	for _, stop := range stops {
-		stop()
-	}
-	c.loop.Stop()
-}
+func (c *Controller) Stop() { c.tracker.Stop() }
 
 // Drain does, without goroutines, all there is to do now: for the simulation, instead of Start.
 func (c *Controller) Drain(ctx context.Context) error {
-	err := c.Resync(ctx)
+	err := c.tracker.Resync(ctx)
 	c.loop.Drain(ctx)
 	return err
-}
-
-// Resync enqueues every endpoint, and the owner of every agent that the runner still knows.
-func (c *Controller) Resync(ctx context.Context) error {
-	q := platform.Query{Kind: platform.KindEndpoint}
-	for {
-		page, err := c.Store.List(ctx, q)
-		if err != nil {
-			return err
-		}
-		for _, r := range page.Records {
-			c.loop.Enqueue(r.Name)
-		}
-		if q.Token = page.Next; q.Token == "" {
-			break
-		}
-	}
-	agents, err := c.Runner.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range agents {
-		if a.Owner.Kind == platform.KindEndpoint {
-			c.loop.Enqueue(a.Owner.Name)
-		}
-	}
-	return nil
-}
-
-// keepLooking wakes the loop when an agent ends, and resyncs now and then.
-func (c *Controller) keepLooking(ctx context.Context) {
-	due, stop := c.Clock.After(resync)
-	for {
-		select {
-		case <-ctx.Done():
-			stop()
-			return
-		case id := <-c.Runner.Ended():
-			c.loop.Enqueue(c.ownerOf(ctx, id))
-		case <-due:
-			c.loop.Enqueue(resyncName)
-			due, stop = c.Clock.After(resync)
-		}
-	}
-}
-
-// ownerOf finds the endpoint that an agent works for; of one that is not known, everything is looked at.
-func (c *Controller) ownerOf(ctx context.Context, id platform.AgentID) string {
-	agents, err := c.Runner.List(ctx)
-	if err == nil {
-		for _, a := range agents {
-			if a.ID == id {
-				return a.Owner.Name
-			}
-		}
-	}
-	return resyncName
 }
 
 // read finds an endpoint by its name.

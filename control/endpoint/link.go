@@ -3,7 +3,6 @@ package endpoint
 import (
 	"context"
 	"encoding/json"
-	"sync"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
@@ -11,12 +10,6 @@ import (
 
 // LogGroup is where the logs of an endpoint's containers go.
 func LogGroup(endpoint string) string { return "/aws/sagemaker/Endpoints/" + endpoint }
-
-// acked is what is remembered of an agent between its deliveries.
-type acked struct {
-	mu  sync.Mutex // one delivery at a time
-	seq int64
-}
 
 var _ platform.AgentLink = (*Controller)(nil)
 
@@ -47,11 +40,7 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	if err != nil {
 		return platform.Assignment{}, err
 	}
-	rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindSession, Name: r.SessionID})
-	if err != nil {
-		return platform.Assignment{}, err
-	}
-	session, err := platform.ReadSession(rec)
+	session, err := control.Session(ctx, c.Store, r.SessionID)
 	if err != nil {
 		return platform.Assignment{}, err
 	}
@@ -107,31 +96,21 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 	if r == nil {
 		return platform.Ack{Gone: true}, nil
 	}
-	known := c.ackedOf(r.Agent)
-	known.mu.Lock()
-	defer known.mu.Unlock()
-	seq := max(known.seq, r.ReportSeq)
-	fresh, err := control.Unknown(reports, seq)
-	if err != nil {
-		return platform.Ack{}, err
-	}
-	ack := platform.Ack{Seq: seq, Stop: !r.Left.IsZero()}
-	if len(fresh) == 0 {
-		return ack, nil
-	}
-	ack.Seq = fresh[len(fresh)-1].Seq
-	for _, report := range fresh {
-		if len(report.Logs) == 0 {
-			continue
+	seq, err := c.deliveries.Take(r.Agent, r.ReportSeq, reports, func(fresh []platform.Report) error {
+		for _, report := range fresh {
+			if len(report.Logs) == 0 {
+				continue
+			}
+			err := c.Logs.Append(ctx, platform.LogBatch{
+				Group: LogGroup(name), Stream: r.LogStream, Producer: string(r.Agent), Seq: report.Seq, Events: report.Logs,
+			})
+			if err != nil {
+				return err
+			}
 		}
-		err := c.Logs.Append(ctx, platform.LogBatch{
-			Group: LogGroup(name), Stream: r.LogStream, Producer: string(r.Agent), Seq: report.Seq, Events: report.Logs,
-		})
-		if err != nil {
-			return platform.Ack{}, err
+		if !concerns(fresh) {
+			return nil
 		}
-	}
-	if concerns(fresh) {
 		_, err := c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
 			if e.Status.Replica(number) == nil {
 				return platform.Tx{}, false, nil
@@ -140,23 +119,9 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 			err := c.apply(ctx, e, number, fresh, &tx)
 			return tx, true, err
 		})
-		if err != nil {
-			return platform.Ack{}, err
-		}
-	}
-	known.seq = ack.Seq
-	return ack, nil
-}
-
-func (c *Controller) ackedOf(id platform.AgentID) *acked {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	a := c.acked[id]
-	if a == nil {
-		a = &acked{}
-		c.acked[id] = a
-	}
-	return a
+		return err
+	})
+	return platform.Ack{Seq: seq, Stop: !r.Left.IsZero()}, err
 }
 
 // concerns tells whether any report changes the endpoint's record; logs alone do not.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -23,10 +24,10 @@ const roomless = 2 * time.Second
 
 // Reconcile brings one endpoint forward, or for the loop's own name looks at everything.
 func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration, error) {
-	if name == resyncName {
-		return 0, c.Resync(ctx)
+	if name == control.ResyncName {
+		return 0, c.tracker.Resync(ctx)
 	}
-	agents, err := c.agents(ctx, name)
+	agents, err := control.AgentsOf(ctx, c.Runner, platform.Key{Kind: platform.KindEndpoint, Name: name})
 	if err != nil {
 		return 0, err
 	}
@@ -66,21 +67,6 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	// 3. Traffic first goes where it should, then what it has left is ended.
 	c.Routes.Set(name, route(e))
 	return again, c.actOn(ctx, e, agents)
-}
-
-// agents are the runner's of one endpoint, by their ids.
-func (c *Controller) agents(ctx context.Context, name string) (map[platform.AgentID]platform.AgentStatus, error) {
-	all, err := c.Runner.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	mine := map[platform.AgentID]platform.AgentStatus{}
-	for _, a := range all {
-		if a.Owner == (platform.Key{Kind: platform.KindEndpoint, Name: name}) {
-			mine[a.ID] = a
-		}
-	}
-	return mine, nil
 }
 
 // noteEnds closes every replica whose agent has ended.
@@ -269,9 +255,7 @@ func (c *Controller) sweep(ctx context.Context, agents map[platform.AgentID]plat
 		if err := c.Runner.Remove(ctx, id); err != nil {
 			return err
 		}
-		c.mu.Lock()
-		delete(c.acked, id)
-		c.mu.Unlock()
+		c.deliveries.Forget(id)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/platform"
 )
@@ -142,10 +143,7 @@ func (c *Controller) end(ctx context.Context, e *platform.Endpoint, number int, 
 	if !r.Started.IsZero() {
 		tx.Ledger = append(tx.Ledger, bill.Close(opening(e, r), at))
 	}
-	session := platform.Key{Kind: platform.KindSession, Name: r.SessionID}
-	if rec, err := c.Store.Get(ctx, session); err == nil {
-		tx.Deletes = append(tx.Deletes, platform.Delete{Key: session, Revision: rec.Revision})
-	} else if !platform.Is(err, platform.NotFound) {
+	if err := control.EndSession(ctx, c.Store, r.SessionID, tx); err != nil {
 		return err
 	}
 	if r.Left.IsZero() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/decide/spot"
 	"github.com/stint-ml/stint/platform"
@@ -141,7 +142,7 @@ func previous(st *platform.TrainingStatus) platform.AgentID {
 // tend looks after the agent of a job's open attempt, and tells when to look again.
 func (c *Controller) tend(ctx context.Context, job *platform.TrainingJob) (time.Duration, error) {
 	open, name := job.Status.Open(), *job.Spec.TrainingJobName
-	agent, err := c.agent(ctx, open.Agent)
+	agent, err := control.FindAgent(ctx, c.Runner, open.Agent)
 	switch {
 	case platform.Is(err, platform.NotFound) && open.Started.IsZero(): // a crash came between writing the attempt down and starting it
 		return 0, c.start(ctx, job)
@@ -232,10 +233,7 @@ func (c *Controller) finish(ctx context.Context, job *platform.TrainingJob, o pl
 		tx.Ledger = append(tx.Ledger, entries...)
 		job.Status.Billable += billable
 	}
-	session := platform.Key{Kind: platform.KindSession, Name: open.SessionID}
-	if rec, err := c.Store.Get(ctx, session); err == nil {
-		tx.Deletes = append(tx.Deletes, platform.Delete{Key: session, Revision: rec.Revision})
-	} else if !platform.Is(err, platform.NotFound) {
+	if err := control.EndSession(ctx, c.Store, open.SessionID, tx); err != nil {
 		return err
 	}
 	return conclude(job, o)
@@ -252,7 +250,7 @@ func checkpointed(a *platform.Attempt) (at time.Time) {
 // removeAgents lets the runner forget the agents of a job that has ended or is gone. One that still runs has a moment to
 // see that it is done; then it is not wanted any more. What an agent kept for its user stays until the job is deleted.
 func (c *Controller) removeAgents(ctx context.Context, name string, job *platform.TrainingJob) error {
-	agents, err := c.Runner.List(ctx)
+	agents, err := control.AgentsOf(ctx, c.Runner, platform.Key{Kind: platform.KindTrainingJob, Name: name})
 	if err != nil {
 		return err
 	}
@@ -263,15 +261,13 @@ func (c *Controller) removeAgents(ctx context.Context, name string, job *platfor
 		}
 	}
 	for _, a := range agents {
-		if a.Owner != (platform.Key{Kind: platform.KindTrainingJob, Name: name}) || a.Running || kept[a.ID] {
+		if a.Running || kept[a.ID] {
 			continue
 		}
 		if err := c.Runner.Remove(ctx, a.ID); err != nil {
 			return err
 		}
-		c.mu.Lock()
-		delete(c.delivery, a.ID)
-		c.mu.Unlock()
+		c.deliveries.Forget(a.ID)
 	}
 	return nil
 }

@@ -10,17 +10,11 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"sync"
-	"time"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/decide/spot"
 	"github.com/stint-ml/stint/platform"
 )
-
-// resync is how often everything is looked at again, whatever was or was not noticed. Stores merge notices and do not lose
-// them, and ended agents are heard of, so it is the net below the net; with 100,000 waiting jobs a look takes ten seconds of a core.
-const resync = 5 * time.Minute
 
 // stopGrace is the time that AWS gives a job to end, and spotNotice the warning that it gives before it takes spot capacity away.
 const (
@@ -28,13 +22,12 @@ const (
 	spotNotice platform.Seconds = 120
 )
 
-// The loop's names for "look at the queue", "at the market", "at who is due" and "at everything"; no job can be called so.
+// The loop's names for "look at the queue", "at the market" and "at who is due"; no job can be called so.
 const (
 	scheduleName = "(schedule)"
 	roomName     = "training jobs" // by which all of them hold room together
 	marketName   = "(market)"
 	dueName      = "(due)"
-	resyncName   = "(resync)"
 )
 
 // Config is what a Controller works with.
@@ -67,11 +60,9 @@ type Config struct {
 // Controller is the reconciler of training jobs and the control plane's side of AgentLink for them.
 type Controller struct {
 	Config
-	loop control.Loop
-
-	mu       sync.Mutex // of the next two
-	delivery map[platform.AgentID]*delivery
-	stops    []func()
+	loop       control.Loop
+	tracker    control.Tracker
+	deliveries control.Deliveries
 
 	// Of the loop's goroutine alone:
 	view   view
@@ -87,45 +78,33 @@ func New(cfg Config) *Controller {
 		cfg.Room = control.NewRoom()
 	}
 	c := &Controller{
-		Config: cfg, delivery: map[platform.AgentID]*delivery{}, view: newView(), brains: map[string]*brain{},
-		pools: map[platform.InstanceType]*pool{},
+		Config: cfg, view: newView(), brains: map[string]*brain{}, pools: map[platform.InstanceType]*pool{},
 	}
 	c.loop = control.Loop{Name: "training", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
+	c.tracker = control.Tracker{
+		Loop: &c.loop, Kind: platform.KindTrainingJob, States: []string{string(platform.JobInProgress), string(platform.JobStopping)},
+		Seen:  func(r platform.Record) bool { return c.view.current(r.Name, r.Revision, c.Clock.Now()) },
+		Store: cfg.Store, Runner: cfg.Runner, Clock: cfg.Clock, Log: cfg.Log,
+	}
 	return c
 }
 
 // Start takes up the work where any earlier process left it.
 func (c *Controller) Start(ctx context.Context) error {
-	changed, stop := c.Store.Watch(platform.KindTrainingJob)
-	if err := c.Resync(ctx); err != nil {
-		stop()
+	c.loop.Enqueue(marketName)
+	if err := c.tracker.Start(ctx); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.stops = append(c.stops, stop)
-	c.mu.Unlock()
-	c.loop.Start()
+	c.loop.Enqueue(scheduleName)
 	c.Room.Freed(func() { c.loop.Enqueue(scheduleName) })
-	c.loop.Go(func(context.Context) {
-		for key := range changed {
-			c.loop.Enqueue(key.Name)
-		}
-	})
-	c.loop.Go(c.followWorld)
+	if c.Market != nil {
+		c.loop.Go(c.followMarket)
+	}
 	return nil
 }
 
 // Stop ends the loop and waits for what it is doing. Agents go on.
-func (c *Controller) Stop() {
-	c.mu.Lock()
-	stops := c.stops
-	c.stops = nil
-	c.mu.Unlock()
-	for _, stop := range stops {
-		stop()
-	}
-	c.loop.Stop()
-}
+func (c *Controller) Stop() { c.tracker.Stop() }
 
 // Drain does, without goroutines, all there is to do now: for the simulation, instead of Start.
 func (c *Controller) Drain(ctx context.Context) error {
@@ -134,94 +113,28 @@ func (c *Controller) Drain(ctx context.Context) error {
 	return err
 }
 
-// Resync enqueues every job that has not ended, but for those that wait and are as they were last seen, and the owner of
-// every agent that the runner still knows. It belongs to the loop's goroutine, or comes before Start.
+// Resync looks at the market, at every job that has not ended, but for those that wait and are as they were last seen, and at
+// the queue. It belongs to the loop's goroutine, or comes before Start.
 func (c *Controller) Resync(ctx context.Context) error {
 	c.loop.Enqueue(marketName)
-	q := platform.Query{
-		Kind:   platform.KindTrainingJob,
-		States: []string{string(platform.JobInProgress), string(platform.JobStopping)},
-	}
-	for {
-		page, err := c.Store.List(ctx, q)
-		if err != nil {
-			return err
-		}
-		for _, r := range page.Records {
-			if !c.view.current(r.Name, r.Revision, c.Clock.Now()) {
-				c.loop.Enqueue(r.Name)
-			}
-		}
-		if q.Token = page.Next; q.Token == "" {
-			break
-		}
-	}
+	err := c.tracker.Resync(ctx)
 	c.loop.Enqueue(scheduleName)
-	agents, err := c.Runner.List(ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range agents {
-		if a.Owner.Kind == platform.KindTrainingJob {
-			c.loop.Enqueue(a.Owner.Name)
-		}
-	}
-	return nil
+	return err
 }
 
-// followWorld wakes the loop when an agent ends or the market changes, and resyncs now and then.
-func (c *Controller) followWorld(ctx context.Context) {
-	due, stop := c.Clock.After(resync)
-	var offers <-chan struct{}
-	if c.Market != nil {
-		offers = c.Market.Changed()
-	}
+// followMarket wakes the loop when the market changes.
+func (c *Controller) followMarket(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			stop()
 			return
-		case id, ok := <-c.Runner.Ended():
+		case _, ok := <-c.Market.Changed():
 			if !ok {
 				return
 			}
-			c.loop.Enqueue(c.ownerOf(ctx, id))
-		case _, ok := <-offers:
-			if !ok {
-				offers = nil
-			}
 			c.loop.Enqueue(marketName)
-		case <-due:
-			c.loop.Enqueue(resyncName)
-			due, stop = c.Clock.After(resync)
 		}
 	}
-}
-
-// ownerOf finds the job that an agent works for.
-func (c *Controller) ownerOf(ctx context.Context, id platform.AgentID) string {
-	agent, err := c.agent(ctx, id)
-	if err != nil {
-		c.Log.Warn("cannot tell whose agent ended; resync will find it", "agent", id, "error", err)
-	}
-	if agent.Owner.Kind == platform.KindTrainingJob {
-		return agent.Owner.Name
-	}
-	return scheduleName
-}
-
-// agent finds what the runner knows of one agent; NotFound when it knows nothing.
-func (c *Controller) agent(ctx context.Context, id platform.AgentID) (platform.AgentStatus, error) {
-	agents, err := c.Runner.List(ctx)
-	if err != nil {
-		return platform.AgentStatus{}, err
-	}
-	for _, a := range agents {
-		if a.ID == id {
-			return a, nil
-		}
-	}
-	return platform.AgentStatus{}, platform.Errorf(platform.NotFound, string(id), "the runner does not know agent %s", id)
 }
 
 // read finds a job by its name, and the revision it is at.

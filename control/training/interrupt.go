@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -47,7 +48,7 @@ func (c *Controller) evict(ctx context.Context, open *platform.Attempt) (time.Du
 	if err := c.Runner.Kill(ctx, open.Agent); err != nil {
 		return 0, err
 	}
-	agent, err := c.agent(ctx, open.Agent)
+	agent, err := control.FindAgent(ctx, c.Runner, open.Agent)
 	switch {
 	case platform.Is(err, platform.NotFound):
 		return 0, nil

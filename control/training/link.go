@@ -3,7 +3,6 @@ package training
 import (
 	"context"
 	"encoding/json"
-	"sync"
 	"time"
 
 	"github.com/stint-ml/stint/control"
@@ -19,12 +18,6 @@ const MetricNamespace = "/aws/sagemaker/TrainingJobs"
 
 // maxWarnings bounds what a job's record keeps of what was said along the way.
 const maxWarnings = 20
-
-// delivery is what is remembered of an agent between its deliveries.
-type delivery struct {
-	mu    sync.Mutex // one delivery at a time
-	acked int64
-}
 
 var _ platform.AgentLink = (*Controller)(nil)
 
@@ -61,11 +54,7 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	if !attempt.Ended.IsZero() {
 		return platform.Assignment{}, platform.Errorf(platform.Denied, string(job.Status.ARN), "attempt %d has ended", attempt.Number)
 	}
-	rec, err := c.Store.Get(ctx, platform.Key{Kind: platform.KindSession, Name: attempt.SessionID})
-	if err != nil {
-		return platform.Assignment{}, err
-	}
-	session, err := platform.ReadSession(rec)
+	session, err := control.Session(ctx, c.Store, attempt.SessionID)
 	if err != nil {
 		return platform.Assignment{}, err
 	}
@@ -119,37 +108,26 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 		return platform.Ack{}, err
 	}
 	attempt := job.Status.Attempts[number-1]
-	d := c.deliveryOf(attempt.Agent)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	// 1. Drop what is known already; refuse a gap.
-	fresh, err := control.Unknown(reports, max(d.acked, attempt.ReportSeq))
+	seq, err := c.deliveries.Take(attempt.Agent, attempt.ReportSeq, reports, func(fresh []platform.Report) (err error) {
+		if !attempt.Ended.IsZero() {
+			return nil
+		}
+		// 1. Logs and metrics.
+		for _, r := range fresh {
+			if err := c.ship(ctx, job, &attempt, r); err != nil {
+				return err
+			}
+		}
+		// 2. What changes the job.
+		if concernsJob(fresh) || attempt.Lines < len(attempt.Prices) {
+			job, err = c.advance(ctx, name, number, fresh)
+		}
+		return err
+	})
 	if err != nil {
 		return platform.Ack{}, err
 	}
-	ack := answer(job, &attempt, max(d.acked, attempt.ReportSeq))
-	if len(fresh) == 0 {
-		return ack, nil
-	}
-	last := fresh[len(fresh)-1]
-	if ack.Seq = last.Seq; ack.Gone {
-		return ack, nil
-	}
-	// 2. Logs and metrics.
-	for _, r := range fresh {
-		if err := c.ship(ctx, job, &attempt, r); err != nil {
-			return platform.Ack{}, err
-		}
-	}
-	// 3. What changes the job.
-	if concernsJob(fresh) || attempt.Lines < len(attempt.Prices) {
-		if job, err = c.advance(ctx, name, number, fresh); err != nil {
-			return platform.Ack{}, err
-		}
-		ack = answer(job, &attempt, last.Seq)
-	}
-	d.acked = ack.Seq
-	return ack, nil
+	return answer(job, &attempt, seq), nil
 }
 
 // advance applies reports to the job, as long as their attempt is the open one.
@@ -163,17 +141,6 @@ func (c *Controller) advance(ctx context.Context, name string, number int, repor
 		err := c.apply(ctx, job, reports, &tx)
 		return tx, true, err
 	})
-}
-
-func (c *Controller) deliveryOf(id platform.AgentID) *delivery {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	d := c.delivery[id]
-	if d == nil {
-		d = &delivery{}
-		c.delivery[id] = d
-	}
-	return d
 }
 
 // ship stores what a report adds to the log and to the metrics.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/decide/schedule"
 	"github.com/stint-ml/stint/platform"
 )
@@ -23,7 +24,7 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 		return next, nil
 	case marketName:
 		return 0, c.lookAtMarket(ctx)
-	case resyncName:
+	case control.ResyncName:
 		return 0, c.Resync(ctx)
 	}
 	return c.advanceJob(ctx, name)
