@@ -41,3 +41,21 @@ func Change[N Noun](
 		}
 	}
 }
+
+// Each calls f for every record that a query selects, page by page.
+func Each(ctx context.Context, store platform.Store, q platform.Query, f func(platform.Record) error) error {
+	for {
+		page, err := store.List(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, r := range page.Records {
+			if err := f(r); err != nil {
+				return err
+			}
+		}
+		if q.Token = page.Next; q.Token == "" {
+			return nil
+		}
+	}
+}

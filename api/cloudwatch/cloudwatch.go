@@ -1,22 +1,27 @@
 // Package cloudwatch serves the metrics of Amazon CloudWatch, which signs as "monitoring": putting values, listing series
-// and the statistics of one series.
+// and the statistics of one series; and alarms on them, as wishes in the store.
 //
-// Here AWS's calls, words and limits become calls of platform.Metrics. Nothing is kept here. Values stay as they were put,
-// so that a short period can be asked for at any age; AWS keeps one-minute values for 15 days.
+// Here AWS's calls, words and limits become calls of platform.Metrics and records of alarms, whose states are kept elsewhere.
+// Values stay as they were put, so that a short period can be asked for at any age; AWS keeps one-minute values for 15 days.
 package cloudwatch
 
 import (
+	"maps"
+
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
 	model "github.com/stint-ml/stint/shapes/cloudwatch"
 )
 
-type service struct{ metrics platform.Metrics }
+type service struct {
+	metrics platform.Metrics
+	store   platform.Store
+}
 
-// New makes the service.
-func New(metrics platform.Metrics) *api.Service {
-	s := &service{metrics}
-	return &api.Service{
+// New makes the service. Alarms are in the store.
+func New(metrics platform.Metrics, store platform.Store) *api.Service {
+	s := &service{metrics, store}
+	made := &api.Service{
 		Model: &model.Service,
 		Words: api.IAMWords, // of all that grew up with the Query protocol
 		// CloudWatch's permissions are never on one metric.
@@ -26,6 +31,8 @@ func New(metrics platform.Metrics) *api.Service {
 			"PutMetricData":       {Handle: api.HandleVoid(s.putMetricData)}, // asks for its permission itself
 		},
 	}
+	maps.Copy(made.Operations, s.alarms())
+	return made
 }
 
 // The codes of CloudWatch's errors.

@@ -34,6 +34,6 @@ func TestScenarios(t *testing.T) {
 func open(t *testing.T) *apitest.Door {
 	t.Helper()
 	return apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
-		return []*api.Service{cloudwatch.New(telemetry.New(d.Clock)), iam.New(d.Store, d.Identities, d.Random)}
+		return []*api.Service{cloudwatch.New(telemetry.New(d.Clock), d.Store), iam.New(d.Store, d.Identities, d.Random)}
 	})
 }

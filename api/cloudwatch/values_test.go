@@ -67,7 +67,7 @@ func (s stopped) After(time.Duration) (<-chan time.Time, func()) { return nil, f
 func TestListMetricsInPages(t *testing.T) {
 	t.Parallel()
 	clock := stopped(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
-	s := &service{memory.New(clock)}
+	s := &service{metrics: memory.New(clock)}
 	ctx, call := context.Background(), &api.Call{Site: apitest.Site, Now: clock.Now()}
 	put := func(name string) error {
 		return s.metrics.PutData(ctx, "", 0, []platform.Datum{{Series: platform.Series{Namespace: "n", Name: name, Dimensions: map[string]string{"A": "1", "B": name}}, At: clock.Now(), Value: 1}})

@@ -27,6 +27,7 @@ import (
 	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/api/sts"
 	"github.com/stint-ml/stint/control"
+	"github.com/stint-ml/stint/control/alarm"
 	"github.com/stint-ml/stint/control/endpoint"
 	"github.com/stint-ml/stint/control/training"
 	"github.com/stint-ml/stint/drivers/market/static"
@@ -78,6 +79,7 @@ type Server struct {
 	identities *api.Identities
 	training   *training.Controller
 	endpoints  *endpoint.Controller
+	alarms     *alarm.Controller
 	router     *router.Router
 	s3         *s3.Server
 	front      *wire.Server
@@ -131,6 +133,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	if s.training != nil {
 		s.training.Stop()
+	}
+	if s.alarms != nil {
+		s.alarms.Stop()
 	}
 	if s.endpoints != nil {
 		s.endpoints.Stop()
@@ -216,6 +221,7 @@ func (s *Server) openTraining(ctx context.Context) error {
 	table, shared, room := runtimes.Open(s.Home.Runtimes()), control.Share(s.runner), control.NewRoom()
 	where := func() (string, string) { return s.Endpoint(), s.S3Endpoint() }
 	s.router = router.New(router.Config{Metrics: s.telemetry, Clock: clock, Log: s.Log})
+	s.alarms = alarm.New(alarm.Config{Store: s.store, Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	s.endpoints = endpoint.New(endpoint.Config{
 		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Clock: clock, Random: rand.Reader,
 		Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, Log: s.Log,
@@ -235,7 +241,7 @@ func (s *Server) startFront(context.Context) error {
 		Site: s.Site, Clock: clock, Identities: s.identities,
 		Services: []*api.Service{
 			sagemaker.New(sagemaker.Config{Store: s.store, Catalog: s.catalogue, RequireCheckpoints: s.Spot.RequireCheckpoints}),
-			sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader), logs.New(s.telemetry), cloudwatch.New(s.telemetry),
+			sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader), logs.New(s.telemetry), cloudwatch.New(s.telemetry, s.store),
 			runtime.New(runtime.Config{Invoker: s.router, Store: s.store, LogGroup: endpoint.LogGroup}),
 			stint.New(stint.Config{Store: s.store, Catalog: s.catalogue, Market: s.market, Notice: s.Spot.Notice}),
 		},
@@ -260,6 +266,9 @@ func (s *Server) startFront(context.Context) error {
 func (s *Server) startTraining(ctx context.Context) error {
 	s.sweeper = startSweeper(s.telemetry, s.Log)
 	s.router.Start()
+	if err := s.alarms.Start(ctx); err != nil {
+		return err
+	}
 	if err := s.endpoints.Start(ctx); err != nil {
 		return err
 	}
