@@ -61,7 +61,12 @@ var EndpointTransitions = map[EndpointState][]EndpointState{
 type Endpoint struct {
 	Spec   sagemaker.CreateEndpointInput `json:"spec"` // EndpointConfigName is the one that was asked for last
 	Status EndpointStatus                `json:"status"`
+	Tags   map[string]string             `json:"-"` // its record's, which are changed there only
 }
+
+// TagSleep is the tag of an endpoint that says after how long without a request its instances are given back, until the next
+// request comes: a duration such as 15m. It holds for variants that have instances of their own.
+const TagSleep = "stint:scale-to-zero"
 
 // EndpointStatus is everything that Stint adds to the request.
 type EndpointStatus struct {
@@ -85,14 +90,17 @@ type Deployment struct {
 
 // Variant is one production variant of a deployment.
 type Variant struct {
-	Name      string                        `json:"name"`
-	Container sagemaker.ContainerDefinition `json:"container"`
-	Role      ARN                           `json:"role"`
-	Type      InstanceType                  `json:"type"`
-	Weight    float64                       `json:"weight"`
-	Desired   int                           `json:"desired"` // instances
-	Need      Capacity                      `json:"need"`    // of one instance, before it is clamped to the machine
-	Rate      HourlyRate                    `json:"rate"`    // on demand, of one instance, as the catalogue had it
+	Name       string                        `json:"name"`
+	Container  sagemaker.ContainerDefinition `json:"container"`
+	Role       ARN                           `json:"role"`
+	Type       InstanceType                  `json:"type"`
+	Weight     float64                       `json:"weight"`
+	Desired    int                           `json:"desired"` // instances, unless the variant is serverless or asleep
+	Serverless *Serverless                   `json:"serverless,omitempty"`
+	Asked      int                           `json:"asked,omitempty"`  // instances of a serverless variant that its requests have asked for
+	Asleep     bool                          `json:"asleep,omitempty"` // its instances are given back until a request comes
+	Need       Capacity                      `json:"need"`             // of one instance, before it is clamped to the machine
+	Rate       HourlyRate                    `json:"rate"`             // on demand, of one instance, as the catalogue had it
 	// HealthTimeout bounds the time from the container's start until it answers /ping.
 	HealthTimeout Seconds   `json:"healthTimeoutSeconds"`
 	Replicas      []Replica `json:"replicas,omitempty"`
@@ -101,8 +109,24 @@ type Variant struct {
 	RetryAt       time.Time `json:"retryAt,omitzero"`   // no instance is launched before
 }
 
+// Serverless is how a variant is served that has no instances of its own.
+type Serverless struct {
+	MemoryMiB      int64      `json:"memoryMiB"`
+	MaxConcurrency int        `json:"maxConcurrency"`        // invocations at once, each of which has an instance to itself
+	Provisioned    int        `json:"provisioned,omitempty"` // instances that are always there
+	Rate           HourlyRate `json:"rate"`                  // of an instance's memory while it works; Variant.Rate is that of a provisioned one while it is there
+}
+
 // Wanted is how many instances of the variant are to be there now.
-func (v *Variant) Wanted() int { return v.Desired }
+func (v *Variant) Wanted() int {
+	switch {
+	case v.Serverless != nil:
+		return max(v.Serverless.Provisioned, min(v.Asked, v.Serverless.MaxConcurrency))
+	case v.Asleep:
+		return 0
+	}
+	return v.Desired
+}
 
 // Replica is one instance of a variant: an agent of a variant and the container beside it.
 type Replica struct {
@@ -115,7 +139,8 @@ type Replica struct {
 	Type      InstanceType `json:"type"`
 	Rate      HourlyRate   `json:"rate"`
 	Launched  time.Time    `json:"launched"`
-	Started   time.Time    `json:"started,omitzero"`  // the agent's first report: billing begins
+	OnUse     bool         `json:"onUse,omitempty"`   // it costs what it works, not the time that it is there
+	Started   time.Time    `json:"started,omitzero"`  // the agent's first report: billing begins, unless OnUse
 	Ready     time.Time    `json:"ready,omitzero"`    // the container answered /ping
 	Address   string       `json:"address,omitempty"` // host:port of the container, once it is ready
 	ReportSeq int64        `json:"reportSeq"`
@@ -126,7 +151,7 @@ type Replica struct {
 
 // ReadEndpoint decodes a record of KindEndpoint.
 func ReadEndpoint(r Record) (*Endpoint, error) {
-	e := new(Endpoint)
+	e := &Endpoint{Tags: r.Tags}
 	if err := json.Unmarshal(r.Doc, e); err != nil {
 		return nil, Errorf(Internal, r.Name, "endpoint record: %w", err)
 	}
@@ -236,6 +261,7 @@ type RouteVariant struct {
 	Name    string
 	Weight  float64
 	Targets []Target
+	Elastic *Elastic // nil: it has the instances that it has
 }
 
 // Target is a container that answers.
@@ -248,6 +274,11 @@ type Target struct {
 type Routes interface {
 	Set(endpoint string, r Route)
 	Remove(endpoint string)
+	// Flows tells of the endpoint's elastic variants, by Elastic.ID, those that were routed to earlier among them.
+	Flows(endpoint string) map[string]Flow
+	// Stirred delivers the name of an endpoint soon after a request began to wait at it, or after the first one following a
+	// silence; it is lossy.
+	Stirred() <-chan string
 }
 
 // Invocation is one request to an endpoint, by a caller who may.

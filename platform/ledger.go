@@ -9,6 +9,9 @@ type Purchase string
 const (
 	OnDemand Purchase = "on-demand"
 	Spot     Purchase = "spot"
+	// OnUse is paid for by the milliseconds in which it works; Provisioned is what is kept ready for such work, by its time.
+	OnUse       Purchase = "serverless"
+	Provisioned Purchase = "provisioned"
 )
 
 // LedgerEvent says what an entry does to its line.
@@ -18,6 +21,8 @@ type LedgerEvent string
 const (
 	LineOpened LedgerEvent = "opened"
 	LineClosed LedgerEvent = "closed"
+	// LineUsed is a whole line in one entry: what was used until then of something that is paid for by its use.
+	LineUsed LedgerEvent = "used"
 )
 
 // LedgerEntry is one append-only fact about a ledger line. A line is one attempt of one resource at one price: two entries with the
@@ -36,6 +41,10 @@ type LedgerEntry struct {
 	OnDemandRate HourlyRate   `json:"onDemandRate"`      // the list price, to tell savings
 	Seconds      int64        `json:"seconds,omitempty"` // closed lines: wall-clock seconds, rounded up
 	Amount       Money        `json:"amount"`            // closed lines: Rate × Seconds × Count, rounded once
+	// Used lines: what was used since From, for Rate × Milliseconds, rounded once; Seconds are the started ones of it.
+	From         time.Time `json:"from,omitzero"`
+	Milliseconds int64     `json:"milliseconds,omitempty"`
+	Invocations  int64     `json:"invocations,omitempty"`
 }
 
 // ID is the entry's identity: a line is opened once and closed once.

@@ -39,13 +39,21 @@ func ParseNanos(decimal string) (Nanos, error) {
 
 // Times multiplies the rate by whole seconds and a count, and rounds half up once, to a nano-unit: the one rounding of a
 // ledger line. It panics on overflow (more than nine billion units), which no price times any duration reaches.
-func (r HourlyRate) Times(seconds, count int64) Money {
+func (r HourlyRate) Times(seconds, count int64) Money { return r.times(seconds, count, 3600) }
+
+// TimesMilliseconds is Times for what is paid for by the millisecond.
+func (r HourlyRate) TimesMilliseconds(milliseconds int64) Money {
+	return r.times(milliseconds, 1, 3_600_000)
+}
+
+// times multiplies by so many units of which an hour has perHour.
+func (r HourlyRate) times(units, count, perHour int64) Money {
 	n := new(big.Int).SetInt64(int64(r.Nanos))
-	n.Mul(n, big.NewInt(seconds)).Mul(n, big.NewInt(count))
-	n.Mul(n, big.NewInt(2)).Add(n, big.NewInt(3600))
-	n.Div(n, big.NewInt(7200))
+	n.Mul(n, big.NewInt(units)).Mul(n, big.NewInt(count))
+	n.Mul(n, big.NewInt(2)).Add(n, big.NewInt(perHour))
+	n.Div(n, big.NewInt(2*perHour))
 	if !n.IsInt64() {
-		panic(fmt.Sprintf("platform: %d nanos/hour × %d s × %d overflows", r.Nanos, seconds, count))
+		panic(fmt.Sprintf("platform: %d nanos/hour × %d × %d overflows", r.Nanos, units, count))
 	}
 	return Money{Nanos: Nanos(n.Int64()), Currency: r.Currency}
 }

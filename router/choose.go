@@ -18,13 +18,16 @@ func (e *endpoint) choose(in platform.Invocation) (*variant, error) {
 		}
 		v = e.variants[at]
 	}
-	if v == nil || len(v.targets) == 0 {
+	if v == nil || !v.open() {
 		return nil, notReady(in.Endpoint)
 	}
 	return v, nil
 }
 
-// byWeight draws a variant among those that have targets; nil when none has. Weights that are all zero count alike as one.
+// open tells whether requests may go to the variant: it has containers, or will have.
+func (v *variant) open() bool { return len(v.targets) > 0 || v.flow != nil }
+
+// byWeight draws a variant among those that are open; nil when none is. Weights that are all zero count alike as one.
 func (e *endpoint) byWeight() *variant {
 	var last *variant
 	point := 0.0
@@ -32,7 +35,7 @@ func (e *endpoint) byWeight() *variant {
 		point = rand.Float64() * e.weight
 	}
 	for _, v := range e.variants {
-		if len(v.targets) == 0 || v.weight <= 0 && e.weight > 0 {
+		if !v.open() || v.weight <= 0 && e.weight > 0 {
 			continue
 		}
 		last = v
@@ -50,7 +53,7 @@ func notReady(name string) error {
 // order gives the variant's targets, those with the least under way first; equals take turns.
 func (v *variant) order() []*target {
 	n := len(v.targets)
-	if n == 1 {
+	if n <= 1 || v.bound == 1 { // the first that is free, so that the others come to idle
 		return v.targets
 	}
 	from := int(v.next.Add(1)) % n

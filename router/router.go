@@ -44,19 +44,23 @@ type Router struct {
 	perTarget int64 // invocations at one container at once
 	mu        sync.RWMutex
 	endpoints map[string]*endpoint
+	flows     map[string]map[string]*flow // by endpoint and Elastic.ID
+	stirred   chan string
 }
 
 // endpoint is a route made ready. It is replaced as a whole; what is under way goes on with the old one.
 type endpoint struct {
 	arn      platform.ARN
 	variants []*variant
-	weight   float64 // of those variants that have targets
+	weight   float64 // of those variants that are open
 }
 
 type variant struct {
 	name    string
 	weight  float64
 	targets []*target
+	flow    *flow         // nil unless it is elastic
+	bound   int64         // Elastic.PerTarget
 	next    atomic.Uint32 // where to begin to look, so that equals take turns
 }
 
@@ -71,7 +75,7 @@ var _ platform.Routes = (*Router)(nil)
 // New makes a Router without routes.
 func New(c Config) *Router {
 	dialer := &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second}
-	return &Router{endpoints: map[string]*endpoint{}, perTarget: perTarget, clock: c.Clock, meter: newMeter(c), transport: &http.Transport{
+	return &Router{endpoints: map[string]*endpoint{}, flows: map[string]map[string]*flow{}, stirred: make(chan string, 1024), perTarget: perTarget, clock: c.Clock, meter: newMeter(c), transport: &http.Transport{
 		DialContext: dialer.DialContext, MaxIdleConnsPerHost: idlePerTarget, IdleConnTimeout: idleConnection,
 		DisableCompression: true, ForceAttemptHTTP2: false, WriteBufferSize: 32 << 10, ReadBufferSize: 32 << 10,
 	}}
@@ -100,16 +104,20 @@ func (r *Router) Set(name string, route platform.Route) {
 	}
 	made := &endpoint{arn: route.ARN}
 	for _, rv := range route.Variants {
-		v := &variant{name: rv.Name, weight: rv.Weight}
+		v := &variant{name: rv.Name, weight: rv.Weight, flow: r.flowOf(name, rv)}
+		if rv.Elastic != nil {
+			v.bound = int64(rv.Elastic.PerTarget)
+		}
 		for _, rt := range rv.Targets {
 			v.targets = append(v.targets, cmp.Or(known[rt], &target{Target: rt}))
 		}
-		if len(v.targets) > 0 {
+		if v.open() {
 			made.weight += v.weight
 		}
 		made.variants = append(made.variants, v)
 	}
 	r.endpoints[name] = made
+	r.rerouted(name, made, route)
 }
 
 // Remove forgets an endpoint.
@@ -117,41 +125,57 @@ func (r *Router) Remove(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.endpoints, name)
+	for _, f := range r.flows[name] {
+		f.leave()
+	}
 }
 
 // Invoke implements platform.Invoker.
 func (r *Router) Invoke(ctx context.Context, in platform.Invocation) (*platform.Answer, error) {
+	if in.Arrived.IsZero() {
+		in.Arrived = r.clock.Now()
+	}
+	v, err := r.find(in)
+	if err != nil {
+		return nil, err
+	}
+	reach := r.try
+	if v.flow != nil {
+		reach = r.await
+	}
+	answer, err := reach(ctx, in, v)
+	if err != nil {
+		r.meter.count(ended{endpoint: in.Endpoint, variant: v.name, instances: len(v.targets), failed: ctx.Err() == nil && !errors.Is(err, platform.ErrThrottled)})
+	}
+	return answer, err
+}
+
+// find gives the variant for an invocation as the routes are now.
+func (r *Router) find(in platform.Invocation) (*variant, error) {
 	r.mu.RLock()
 	e := r.endpoints[in.Endpoint]
 	r.mu.RUnlock()
 	if e == nil || len(e.variants) == 0 { // none, or one that does not serve: it comes, has failed, or goes
 		return nil, platform.Errorf(platform.NotFound, in.Endpoint, "Endpoint %s of account not found.", in.Endpoint)
 	}
-	if in.Arrived.IsZero() {
-		in.Arrived = r.clock.Now()
-	}
-	v, err := e.choose(in)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := r.try(ctx, in, v)
-	if err != nil {
-		r.meter.count(ended{endpoint: in.Endpoint, variant: v.name, instances: len(v.targets), failed: ctx.Err() == nil})
-	}
-	return answer, err
+	return e.choose(in)
 }
 
 // try asks the containers of a variant in turn.
 func (r *Router) try(ctx context.Context, in platform.Invocation, v *variant) (*platform.Answer, error) {
 	// A container that could not be reached has not seen the request: another one may have it.
-	var refused error
+	refused, bound := notReady(in.Endpoint), cmp.Or(v.bound, r.perTarget)
+	send := r.send
+	if v.flow != nil {
+		send = r.work
+	}
 	for _, t := range v.order() {
-		if t.busy.Add(1) > r.perTarget {
+		if t.busy.Add(1) > bound {
 			t.busy.Add(-1)
 			refused = platform.Errorf(platform.Unavailable, in.Endpoint, "variant %s: %w", v.name, platform.ErrBusy)
 			continue
 		}
-		answer, err := r.send(ctx, in, v, t)
+		answer, err := send(ctx, in, v, t)
 		if err == nil {
 			return answer, nil
 		}

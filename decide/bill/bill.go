@@ -29,6 +29,19 @@ func Close(open platform.LedgerEntry, end time.Time) platform.LedgerEntry {
 	return closed
 }
 
+// Use makes the one entry of a line of what was used up to a time: its amount, rounded once.
+func Use(u platform.Usage, until time.Time) platform.LedgerEntry {
+	used := u.Line
+	used.Event, used.At = platform.LineUsed, until
+	if until.Before(used.From) {
+		used.At = used.From
+	}
+	used.Milliseconds, used.Invocations = u.Milliseconds, u.Invocations
+	used.Seconds = (u.Milliseconds + 999) / 1000
+	used.Amount = used.Rate.TimesMilliseconds(used.Milliseconds)
+	return used
+}
+
 // Billable is BillableTimeInSeconds of one attempt: its seconds scaled by price paid ÷ on-demand price, rounded half up.
 // Source: the managed spot training guide (billable 100 of 500 seconds = 80 % saved).
 func Billable(seconds platform.Seconds, paid, onDemand platform.HourlyRate) platform.Seconds {
@@ -62,9 +75,13 @@ func State(entries []platform.LedgerEntry, now time.Time) (Statement, error) {
 	var s Statement
 	at := map[string]int{}
 	for _, e := range entries {
-		if e.Event == platform.LineOpened {
+		switch e.Event {
+		case platform.LineOpened:
 			at[e.Line] = len(s.Lines)
 			s.Lines = append(s.Lines, Line{LedgerEntry: Close(e, now), Start: e.At, Open: true})
+			continue
+		case platform.LineUsed:
+			s.Lines = append(s.Lines, Line{LedgerEntry: e, Start: e.From, OnDemand: e.Amount})
 			continue
 		}
 		i, ok := at[e.Line]
@@ -75,7 +92,9 @@ func State(entries []platform.LedgerEntry, now time.Time) (Statement, error) {
 	}
 	for i := range s.Lines {
 		l := &s.Lines[i]
-		l.OnDemand = l.OnDemandRate.Times(l.Seconds, l.Count)
+		if l.Event != platform.LineUsed {
+			l.OnDemand = l.OnDemandRate.Times(l.Seconds, l.Count)
+		}
 		s.Seconds += platform.Seconds(l.Seconds)
 		s.Billable += Billable(platform.Seconds(l.Seconds), l.Rate, l.OnDemandRate)
 		s.Open = s.Open || l.Open
