@@ -139,10 +139,10 @@ type Replica struct {
 	Type      InstanceType `json:"type"`
 	Rate      HourlyRate   `json:"rate"`
 	Launched  time.Time    `json:"launched"`
-	OnUse     bool         `json:"onUse,omitempty"`   // it costs what it works, not the time that it is there
-	Started   time.Time    `json:"started,omitzero"`  // the agent's first report: billing begins, unless OnUse
-	Ready     time.Time    `json:"ready,omitzero"`    // the container answered /ping
-	Address   string       `json:"address,omitempty"` // host:port of the container, once it is ready
+	Purchase  Purchase     `json:"purchase,omitempty"` // none is OnDemand; of a serverless variant it is OnUse or Provisioned
+	Started   time.Time    `json:"started,omitzero"`   // the agent's first report: billing begins, unless it is paid for by use
+	Ready     time.Time    `json:"ready,omitzero"`     // the container answered /ping
+	Address   string       `json:"address,omitempty"`  // host:port of the container, once it is ready
 	ReportSeq int64        `json:"reportSeq"`
 	LogStream string       `json:"logStream"`
 	Left      time.Time    `json:"left,omitzero"` // from when it gets nothing new

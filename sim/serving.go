@@ -87,6 +87,12 @@ func (w *Serving) Set(name string, r platform.Route) { w.Routes[name] = r }
 // Remove implements platform.Routes.
 func (w *Serving) Remove(name string) { delete(w.Routes, name) }
 
+// Flows implements platform.Routes.
+func (w *Serving) Flows(string) map[string]platform.Flow { return nil }
+
+// Stirred implements platform.Routes.
+func (w *Serving) Stirred() <-chan string { return nil }
+
 // Crash ends the server process where it stands. Agents go on.
 func (w *Serving) Crash() { w.ServerUp = false }
 

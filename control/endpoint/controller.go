@@ -11,6 +11,9 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
@@ -18,6 +21,9 @@ import (
 
 // stopGrace is the time that a container has between SIGTERM and SIGKILL, to finish what it has begun to answer.
 const stopGrace platform.Seconds = 30
+
+// lastBooking bounds the writing down of what has been used when the server stops.
+const lastBooking = 5 * time.Second
 
 // Config is what a Controller works with.
 type Config struct {
@@ -34,6 +40,7 @@ type Config struct {
 	// Endpoints tells where agents and containers find the services and the object store now.
 	Endpoints func() (services, s3 string)
 	StopGrace platform.Seconds // 0 is AWS's
+	KeepIdle  platform.Seconds // of a serverless variant's instance that has nothing to do; 0 is five minutes
 	Log       *slog.Logger
 }
 
@@ -43,12 +50,16 @@ type Controller struct {
 	loop       control.Loop
 	tracker    control.Tracker
 	deliveries control.Deliveries
+
+	mu   sync.Mutex
+	used map[platform.Key]*used // by the name of its record
 }
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
 	cfg.StopGrace = cmp.Or(cfg.StopGrace, stopGrace)
-	c := &Controller{Config: cfg}
+	cfg.KeepIdle = cmp.Or(cfg.KeepIdle, keepIdle)
+	c := &Controller{Config: cfg, used: map[platform.Key]*used{}}
 	c.loop = control.Loop{Name: "endpoint", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
 	c.tracker = control.Tracker{
 		Loop: &c.loop, Kind: platform.KindEndpoint, Store: cfg.Store, Runner: cfg.Runner, Clock: cfg.Clock, Log: cfg.Log,
@@ -57,10 +68,55 @@ func New(cfg Config) *Controller {
 }
 
 // Start takes up the work where any earlier process left it.
-func (c *Controller) Start(ctx context.Context) error { return c.tracker.Start(ctx) }
+func (c *Controller) Start(ctx context.Context) error {
+	if err := c.tracker.Start(ctx); err != nil {
+		return err
+	}
+	c.loop.Go(c.hear)
+	return nil
+}
 
-// Stop ends the loop and waits for what it is doing. Agents go on.
-func (c *Controller) Stop() { c.tracker.Stop() }
+// hear looks at an endpoint when its requests need something.
+func (c *Controller) hear(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case name := <-c.Routes.Stirred():
+			c.loop.Enqueue(name)
+		}
+	}
+}
+
+// Stop ends the loop, waits for what it is doing, and writes down what has been used. Agents go on. Whoever calls it lets no
+// request in any more.
+func (c *Controller) Stop() {
+	c.tracker.Stop()
+	c.bookAll()
+}
+
+// bookAll writes down what has been used of every endpoint.
+func (c *Controller) bookAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastBooking)
+	defer cancel()
+	c.mu.Lock()
+	names := map[string]bool{}
+	for key := range c.used {
+		name, _, _ := strings.Cut(key.Name, "/")
+		names[name] = true
+	}
+	c.mu.Unlock()
+	for name := range names {
+		e, err := c.read(ctx, name)
+		if err == nil {
+			c.count(e)
+			err = c.book(ctx, e, false)
+		}
+		if err != nil && !platform.Is(err, platform.NotFound) {
+			c.Log.Warn("what an endpoint has used in its last second could not be written down", "endpoint", name, "error", err)
+		}
+	}
+}
 
 // Drain does, without goroutines, all there is to do now: for the simulation, instead of Start.
 func (c *Controller) Drain(ctx context.Context) error {

@@ -3,13 +3,18 @@ package endpoint
 import (
 	"context"
 	"encoding/json"
+	"maps"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
+	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
 // LogGroup is where the logs of an endpoint's containers go.
 func LogGroup(endpoint string) string { return "/aws/sagemaker/Endpoints/" + endpoint }
+
+// workersVariable tells model servers how many workers to have.
+const workersVariable = "SAGEMAKER_MODEL_SERVER_WORKERS"
 
 var _ platform.AgentLink = (*Controller)(nil)
 
@@ -48,7 +53,7 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	if v == nil {
 		return platform.Assignment{}, platform.Errorf(platform.Denied, string(e.Status.ARN), "instance %d is not wanted any more", r.Number)
 	}
-	spec, err := json.Marshal(&v.Container)
+	spec, err := json.Marshal(containerOf(v))
 	if err != nil {
 		return platform.Assignment{}, platform.Errorf(platform.Internal, string(e.Status.ARN), "encode the container: %w", err)
 	}
@@ -59,6 +64,21 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 		Spec: spec, Runtime: r.Runtime, CPUs: int(max(1, r.Capacity.MilliCPU/1000)), Endpoint: services, S3: s3, Session: session,
 		LogGroup: LogGroup(name), LogStream: r.LogStream, Health: v.HealthTimeout, StopGrace: c.StopGrace,
 	}, nil
+}
+
+// containerOf is the container of a variant's instance. One that has an invocation at a time to itself needs one worker only.
+func containerOf(v *platform.Variant) *sagemaker.ContainerDefinition {
+	container := v.Container
+	if v.Serverless != nil {
+		container.Environment = maps.Clone(container.Environment)
+		if container.Environment == nil {
+			container.Environment = map[string]string{}
+		}
+		if container.Environment[workersVariable] == "" {
+			container.Environment[workersVariable] = "1"
+		}
+	}
+	return &container
 }
 
 // variantOf finds the variant of a replica that has not left.
@@ -147,7 +167,9 @@ func (c *Controller) apply(ctx context.Context, e *platform.Endpoint, number int
 			if r.Started.Before(r.Launched) {
 				r.Started = r.Launched
 			}
-			tx.Ledger = append(tx.Ledger, opening(e, r))
+			if r.Purchase != platform.OnUse {
+				tx.Ledger = append(tx.Ledger, opening(e, r))
+			}
 		}
 		if report.Phase == platform.PhaseInService && r.Ready.IsZero() {
 			r.Ready, r.Address = report.At, report.Address

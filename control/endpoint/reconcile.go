@@ -43,11 +43,18 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	if err := c.noteEnds(ctx, e, agents); err != nil {
 		return 0, err
 	}
-	// 2. Move the deployments on, and write down what is to be launched.
+	// 2. What has been used is written down.
+	flows := c.count(e)
+	if err := c.book(ctx, e, false); err != nil {
+		return 0, err
+	}
+	// 3. Follow the requests, move the deployments on, and write down what is to be launched.
 	now := c.Clock.Now()
-	gone := false
+	gone, soon := false, time.Duration(0)
 	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
 		tx, changed, err := c.advance(e, now)
+		followed, wait := c.follow(e, flows, now, &tx)
+		changed, soon = changed || followed, wait
 		gone = e.Status.State == platform.EndpointDeleting && len(e.Status.Leaving) == 0
 		return tx, changed, err
 	})
@@ -55,7 +62,7 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 		return 0, err
 	}
 	if gone {
-		return 0, c.forget(ctx, name, agents)
+		return 0, c.forget(ctx, e, agents)
 	}
 	again, err := c.launch(ctx, e, now)
 	if err != nil {
@@ -64,9 +71,9 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	if e, err = c.read(ctx, name); err != nil {
 		return 0, err
 	}
-	// 3. Traffic first goes where it should, then what it has left is ended.
+	// 4. Traffic first goes where it should, then what it has left is ended.
 	c.Routes.Set(name, route(e))
-	return again, c.actOn(ctx, e, agents)
+	return sooner(again, soon), c.actOn(ctx, e, agents)
 }
 
 // noteEnds closes every replica whose agent has ended.
@@ -203,7 +210,7 @@ func route(e *platform.Endpoint) platform.Route {
 	}
 	for v := range e.Status.Serving.Variants {
 		variant := &e.Status.Serving.Variants[v]
-		rv := platform.RouteVariant{Name: variant.Name, Weight: variant.Weight}
+		rv := platform.RouteVariant{Name: variant.Name, Weight: variant.Weight, Elastic: elastic(e, e.Status.Serving, variant)}
 		for _, r := range variant.Replicas {
 			if !r.Ready.IsZero() {
 				rv.Targets = append(rv.Targets, platform.Target{Agent: r.Agent, Address: r.Address})
@@ -261,8 +268,14 @@ func (c *Controller) sweep(ctx context.Context, agents map[platform.AgentID]plat
 }
 
 // forget deletes the record of an endpoint of which nothing is left.
-func (c *Controller) forget(ctx context.Context, name string, agents map[platform.AgentID]platform.AgentStatus) error {
+func (c *Controller) forget(ctx context.Context, e *platform.Endpoint, agents map[platform.AgentID]platform.AgentStatus) error {
+	name := *e.Spec.EndpointName
+	c.count(e)
+	if err := c.book(ctx, e, true); err != nil {
+		return err
+	}
 	c.Routes.Remove(name)
+	c.Routes.Flows(name) // nothing is under way any more
 	if err := c.sweep(ctx, agents, nil); err != nil {
 		return err
 	}

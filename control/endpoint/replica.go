@@ -1,6 +1,7 @@
 package endpoint
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -74,10 +75,21 @@ func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine pla
 		e.Status.Launched = number
 		v.Replicas = append(v.Replicas, platform.Replica{
 			Number: number, Variant: v.Name, Agent: id, SessionID: session.ID, Runtime: runtime, Capacity: given,
-			Type: v.Type, Rate: v.Rate, Launched: now, LogStream: fmt.Sprintf("%s/i-%s", v.Name, instanceID(id)),
+			Type: v.Type, Rate: v.Rate, Purchase: purchase(v), Launched: now, LogStream: fmt.Sprintf("%s/i-%s", v.Name, instanceID(id)),
 		})
 	}
 	return 0, nil
+}
+
+// purchase is how the next instance of a variant is paid for.
+func purchase(v *platform.Variant) platform.Purchase {
+	switch {
+	case v.Serverless == nil:
+		return platform.OnDemand
+	case provisioned(v) < v.Serverless.Provisioned:
+		return platform.Provisioned
+	}
+	return platform.OnUse
 }
 
 // held is what a replica keeps from others: memory and accelerators. An endpoint that idles must not keep the machine's
@@ -133,14 +145,14 @@ func (c *Controller) start(ctx context.Context, e *platform.Endpoint, r platform
 func opening(e *platform.Endpoint, r *platform.Replica) platform.LedgerEntry {
 	return platform.LedgerEntry{
 		Line: string(r.Agent), Event: platform.LineOpened, At: r.Started, Resource: e.Status.ARN, Attempt: r.Number,
-		InstanceType: r.Type, Count: 1, Purchase: platform.OnDemand, Rate: r.Rate, OnDemandRate: r.Rate,
+		InstanceType: r.Type, Count: 1, Purchase: cmp.Or(r.Purchase, platform.OnDemand), Rate: r.Rate, OnDemandRate: r.Rate,
 	}
 }
 
 // end closes a replica: its ledger line, its credentials, its place. What it failed at decides whether another is tried.
 func (c *Controller) end(ctx context.Context, e *platform.Endpoint, number int, o platform.Outcome, at time.Time, tx *platform.Tx) error {
 	r := e.Status.Replica(number)
-	if !r.Started.IsZero() {
+	if !r.Started.IsZero() && r.Purchase != platform.OnUse {
 		tx.Ledger = append(tx.Ledger, bill.Close(opening(e, r), at))
 	}
 	if err := control.EndSession(ctx, c.Store, r.SessionID, tx); err != nil {
