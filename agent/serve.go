@@ -125,7 +125,7 @@ func (a *agent) vouch(ctx context.Context, address string, fail func()) {
 			return
 		case <-again:
 		}
-		pause = min(2*pause, longestPing)
+		pause = min(pause+pause/4, longestPing) // what starts soon is seen soon, and what takes long is not asked often
 	}
 }
 

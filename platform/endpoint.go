@@ -114,7 +114,8 @@ type Serverless struct {
 	MemoryMiB      int64      `json:"memoryMiB"`
 	MaxConcurrency int        `json:"maxConcurrency"`        // invocations at once, each of which has an instance to itself
 	Provisioned    int        `json:"provisioned,omitempty"` // instances that are always there
-	Rate           HourlyRate `json:"rate"`                  // of an instance's memory while it works; Variant.Rate is that of a provisioned one while it is there
+	Use            HourlyRate `json:"use"`                   // of an instance while it works
+	ProvisionedUse HourlyRate `json:"provisionedUse"`        // of a provisioned one while it works; while it is there it costs Variant.Rate
 }
 
 // Wanted is how many instances of the variant are to be there now.

@@ -9,9 +9,11 @@ type Purchase string
 const (
 	OnDemand Purchase = "on-demand"
 	Spot     Purchase = "spot"
-	// OnUse is paid for by the milliseconds in which it works; Provisioned is what is kept ready for such work, by its time.
-	OnUse       Purchase = "serverless"
-	Provisioned Purchase = "provisioned"
+	// OnUse is paid for by the milliseconds in which it works. Provisioned is what is kept ready for such work, by its time, and
+	// ProvisionedUse the work that it does.
+	OnUse          Purchase = "serverless"
+	Provisioned    Purchase = "provisioned"
+	ProvisionedUse Purchase = "provisioned-use"
 )
 
 // LedgerEvent says what an entry does to its line.
@@ -41,10 +43,9 @@ type LedgerEntry struct {
 	OnDemandRate HourlyRate   `json:"onDemandRate"`      // the list price, to tell savings
 	Seconds      int64        `json:"seconds,omitempty"` // closed lines: wall-clock seconds, rounded up
 	Amount       Money        `json:"amount"`            // closed lines: Rate × Seconds × Count, rounded once
-	// Used lines: what was used since From, for Rate × Milliseconds, rounded once; Seconds are the started ones of it.
-	From         time.Time `json:"from,omitzero"`
-	Milliseconds int64     `json:"milliseconds,omitempty"`
-	Invocations  int64     `json:"invocations,omitempty"`
+	// Used lines: what was used since From, for Rate × Work.Milliseconds, rounded once; Seconds are the started ones of it.
+	From time.Time `json:"from,omitzero"`
+	Work Work      `json:"work,omitzero"`
 }
 
 // ID is the entry's identity: a line is opened once and closed once.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,7 @@ type flow struct {
 	last     time.Time // when the last invocation ended, or the flow began
 	stirred  time.Time
 	uses     map[platform.AgentID]*use
-	worked   int64 // milliseconds since it was told last
-	ended    int64 // invocations that have worked since then
+	worked   map[platform.Purchase]platform.Work // since it was told last
 	changed  chan struct{}
 	unrouted bool
 }
@@ -34,10 +34,11 @@ type use struct {
 	busy   int
 	since  time.Time // that it is not busy
 	routed bool
+	of     platform.Purchase
 }
 
 func newFlow(e platform.Elastic, now time.Time) *flow {
-	return &flow{Elastic: e, last: now, uses: map[platform.AgentID]*use{}, changed: make(chan struct{})}
+	return &flow{Elastic: e, last: now, uses: map[platform.AgentID]*use{}, worked: map[platform.Purchase]platform.Work{}, changed: make(chan struct{})}
 }
 
 // reroute takes note of the targets that the variant has now, and wakes whoever waits for one.
@@ -54,7 +55,10 @@ func (f *flow) reroute(e platform.Elastic, targets []*target, now time.Time) {
 			u = &use{since: now}
 			f.uses[t.Agent] = u
 		}
-		u.routed = true
+		u.routed, u.of = true, platform.OnUse
+		if slices.Contains(e.Provisioned, t.Agent) {
+			u.of = platform.ProvisionedUse
+		}
 	}
 	f.wake()
 }
@@ -107,8 +111,8 @@ func (f *flow) exit(now time.Time) {
 func (f *flow) begin(agent platform.AgentID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.uses[agent] == nil {
-		f.uses[agent] = &use{}
+	if f.uses[agent] == nil { // it has left the route meanwhile
+		f.uses[agent] = &use{of: platform.OnUse}
 	}
 	f.uses[agent].busy++
 }
@@ -123,8 +127,8 @@ func (f *flow) end(agent platform.AgentID, worked bool, took time.Duration, now 
 		delete(f.uses, agent)
 	}
 	if worked {
-		f.worked += int64((max(took, 0) + time.Millisecond - 1) / time.Millisecond)
-		f.ended++
+		took = max(took, 0) + time.Millisecond - 1
+		f.worked[u.of] = f.worked[u.of].Plus(platform.Work{Milliseconds: took.Milliseconds(), Invocations: 1})
 	}
 }
 
@@ -133,14 +137,14 @@ func (f *flow) tell() platform.Flow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	told := platform.Flow{
-		Open: f.open, Last: f.last, Idle: map[platform.AgentID]time.Time{}, Milliseconds: f.worked, Invocations: f.ended, Over: f.unrouted && f.open == 0,
+		Open: f.open, Last: f.last, Idle: map[platform.AgentID]time.Time{}, Worked: f.worked, Over: f.unrouted && f.open == 0,
 	}
 	for agent, u := range f.uses {
 		if u.busy == 0 && u.routed {
 			told.Idle[agent] = u.since
 		}
 	}
-	f.worked, f.ended = 0, 0
+	f.worked = map[platform.Purchase]platform.Work{}
 	return told
 }
 

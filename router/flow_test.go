@@ -50,13 +50,13 @@ func TestARequestWaitsForAContainer(t *testing.T) {
 	var sum int64
 	until(t, "the request's end", func() bool {
 		told = r.Flows("e")["v@1"]
-		sum += told.Invocations
+		sum += told.Worked[platform.OnUse].Invocations
 		return told.Open == 0 && sum > 0
 	})
 	if sum != 1 || len(told.Idle) != 1 || told.Over {
 		t.Errorf("%d invocations, and now %+v", sum, told)
 	}
-	if again := r.Flows("e")["v@1"]; again.Invocations != 0 || again.Milliseconds != 0 {
+	if again := r.Flows("e")["v@1"]; len(again.Worked) != 0 {
 		t.Errorf("what was told is told again: %+v", again)
 	}
 	r.Set("e", platform.Route{})
@@ -94,7 +94,7 @@ func TestAnElasticVariantIsBounded(t *testing.T) {
 	}
 	close(release)
 	callers.Wait()
-	told := r.Flows("e")["v@1"]
+	told := r.Flows("e")["v@1"].Worked[platform.OnUse]
 	if told.Invocations != 2 || told.Milliseconds < (3*lookAgain).Milliseconds() || told.Milliseconds > 10*(3*lookAgain).Milliseconds() {
 		t.Errorf("%+v", told)
 	}

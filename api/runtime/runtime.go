@@ -147,6 +147,9 @@ func (s *service) refusal(ctx context.Context, call *api.Call, w http.ResponseWr
 	switch {
 	case ctx.Err() != nil:
 		return err
+	case errors.Is(err, platform.ErrThrottled):
+		w.Header().Set("Retry-After", retryAfter)
+		return &wire.Error{Status: http.StatusTooManyRequests, Code: "ThrottlingException", Message: "Rate exceeded: " + err.Error()}
 	case errors.Is(err, platform.ErrBusy):
 		w.Header().Set("Retry-After", retryAfter)
 		return &wire.Error{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: err.Error()}

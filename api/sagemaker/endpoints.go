@@ -19,7 +19,7 @@ func (s *service) createEndpointConfig(ctx context.Context, call *api.Call, in *
 	}
 	for i := range in.ProductionVariants {
 		v := &in.ProductionVariants[i]
-		if _, err := s.instance(fmt.Sprintf("productionVariants.%d.member.instanceType", i+1), string(*v.InstanceType)); err != nil {
+		if _, err := s.capacity(i, v); err != nil {
 			return nil, err
 		}
 		if _, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName)); err != nil {
@@ -59,14 +59,16 @@ func checkConfig(in *sagemaker.CreateEndpointConfigInput) error {
 		}
 		names[name] = true
 		switch {
-		case set(v.ServerlessConfig):
-			return unsupported("ServerlessConfig", "give the variant an InstanceType")
 		case set(v.ManagedInstanceScaling):
 			return unsupported("ManagedInstanceScaling", "")
 		case len(v.InstancePools) > 0:
 			return unsupported("InstancePools", "")
 		case v.ModelName == nil:
 			return unsupported("A variant without ModelName (inference components)", "")
+		case set(v.ServerlessConfig):
+			if err := checkServerless(in, v); err != nil {
+				return err
+			}
 		case v.InstanceType == nil:
 			return invalid("InstanceType is required for variant %q", name)
 		}
@@ -154,7 +156,7 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 		if err != nil {
 			return nil, err
 		}
-		instance, err := s.instance(fmt.Sprintf("productionVariants.%d.member.instanceType", i+1), string(*v.InstanceType))
+		variant, err := s.capacity(i, v)
 		if err != nil {
 			return nil, err
 		}
@@ -162,13 +164,23 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 		if uri := modelData(&container); uri != "" {
 			container.ModelDataUrl = ptr(string(uri))
 		}
-		d.Variants = append(d.Variants, platform.Variant{
-			Name: *v.VariantName, Container: container, Role: platform.ARN(*m.Spec.ExecutionRoleArn), Type: instance.Type,
-			Weight: orOne(v.InitialVariantWeight), Desired: int(max(1, shapes.Value(v.InitialInstanceCount))),
-			Need: instance.Capacity(), Rate: instance.OnDemand, HealthTimeout: platform.Seconds(shapes.Value(v.ContainerStartupHealthCheckTimeoutInSeconds)),
-		})
+		variant.Name, variant.Container, variant.Role = *v.VariantName, container, platform.ARN(*m.Spec.ExecutionRoleArn)
+		variant.Weight, variant.HealthTimeout = orOne(v.InitialVariantWeight), platform.Seconds(shapes.Value(v.ContainerStartupHealthCheckTimeoutInSeconds))
+		d.Variants = append(d.Variants, variant)
+
 	}
 	return d, nil
+}
+
+// capacity makes a variant with what its instances have and cost.
+func (s *service) capacity(at int, v *sagemaker.ProductionVariant) (platform.Variant, error) {
+	if v.ServerlessConfig != nil {
+		return s.serverless(v.ServerlessConfig)
+	}
+	instance, err := s.instance(fmt.Sprintf("productionVariants.%d.member.instanceType", at+1), string(*v.InstanceType))
+	return platform.Variant{
+		Type: instance.Type, Desired: int(max(1, shapes.Value(v.InitialInstanceCount))), Need: instance.Capacity(), Rate: instance.OnDemand,
+	}, err
 }
 
 // orOne is a variant's weight when the request gives none.
@@ -287,13 +299,13 @@ func (s *service) updateWeights(ctx context.Context, call *api.Call, in *sagemak
 
 // desire sets what one variant is to have.
 func desire(e *platform.Endpoint, d sagemaker.DesiredWeightAndCapacity) error {
-	if set(d.ServerlessUpdateConfig) {
-		return unsupported("ServerlessUpdateConfig", "")
-	}
 	for i := range e.Status.Serving.Variants {
 		v := &e.Status.Serving.Variants[i]
 		if v.Name != *d.VariantName {
 			continue
+		}
+		if err := desireServerless(v, &d); err != nil {
+			return err
 		}
 		if d.DesiredWeight != nil {
 			v.Weight = *d.DesiredWeight
@@ -350,10 +362,15 @@ func summaries(d *platform.Deployment) []sagemaker.ProductionVariantSummary {
 				ready++
 			}
 		}
-		out = append(out, sagemaker.ProductionVariantSummary{
+		summary := sagemaker.ProductionVariantSummary{
 			VariantName: &v.Name, CurrentWeight: &v.Weight, DesiredWeight: &v.Weight, CurrentInstanceCount: &ready, DesiredInstanceCount: ptr(int32(v.Desired)),
+			CurrentServerlessConfig: serverlessConfig(v), DesiredServerlessConfig: serverlessConfig(v),
 			DeployedImages: []sagemaker.DeployedImage{{SpecifiedImage: v.Container.Image, ResolvedImage: v.Container.Image, ResolutionTime: shapes.NewTimestamp(d.Began)}},
-		})
+		}
+		if v.Serverless != nil {
+			summary.CurrentInstanceCount, summary.DesiredInstanceCount = nil, nil
+		}
+		out = append(out, summary)
 	}
 	return out
 }

@@ -14,7 +14,8 @@ import (
 
 func TestScenarios(t *testing.T) {
 	t.Parallel()
-	own, err := catalog.Read(strings.NewReader(catalog.Header + "\nml.box.huge,2,8,,0,0,0.115,,USD\nml.m5.large,2,8,,0,0,0.115,,USD\n"))
+	own, err := catalog.Read(strings.NewReader(catalog.Header + "\nml.box.huge,2,8,,0,0,0.115,,USD\nml.m5.large,2,8,,0,0,0.115,,USD\n" +
+		"serverless,,1,,,,0.072,,USD\nserverless.provisioned,,1,,,,0.018,,USD\nserverless.provisioned-use,,1,,,,0.0414,,USD\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,11 @@ func mergeTags(have map[string]string, add []sagemaker.Tag) (map[string]string, 
 		case strings.HasPrefix(strings.ToLower(*t.Key), "aws:"):
 			return nil, invalid("Tag keys starting with aws: are reserved for system use; got %q", *t.Key)
 		}
+		if *t.Key == platform.TagSleep {
+			if err := checkSleep(*t.Value); err != nil {
+				return nil, err
+			}
+		}
 		seen[*t.Key] = true
 		out[*t.Key] = *t.Value
 	}

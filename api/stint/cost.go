@@ -2,7 +2,9 @@ package stint
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
+	"time"
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/decide/bill"
@@ -36,6 +38,8 @@ type CostLine struct {
 	Start        *shapes.Timestamp `json:"Start"`
 	End          *shapes.Timestamp `json:"End,omitzero"`
 	Seconds      int64             `json:"Seconds"`
+	Milliseconds int64             `json:"Milliseconds,omitzero"` // of what is paid for by its use
+	Invocations  int64             `json:"Invocations,omitzero"`  // likewise
 	Cost         Amount            `json:"Cost"`
 }
 
@@ -55,10 +59,15 @@ func statement(ctx context.Context, store platform.Store, call *api.Call, arn pl
 			return nil, err
 		}
 	}
-	s, err := bill.State(entries, call.Now)
+	open, err := usage(ctx, store, arn, call.Now)
 	if err != nil {
 		return nil, err
 	}
+	s, err := bill.State(append(entries, open...), call.Now)
+	if err != nil {
+		return nil, err
+	}
+	s.Open = s.Open || len(open) > 0
 	out := &GetCostResponse{
 		ResourceArn: string(arn), Lines: []CostLine{}, Seconds: int64(s.Seconds), BillableSeconds: int64(s.Billable),
 		Total: amount(s.Total), OnDemandTotal: amount(s.OnDemand), Running: s.Open,
@@ -67,11 +76,32 @@ func statement(ctx context.Context, store platform.Store, call *api.Call, arn pl
 		line := CostLine{
 			Attempt: l.Attempt, InstanceType: string(l.InstanceType), Count: l.Count, Purchase: string(l.Purchase),
 			HourlyRate: amount(platform.Money(l.Rate)), Start: shapes.NewTimestamp(l.Start), Seconds: l.Seconds, Cost: amount(l.Amount),
+			Milliseconds: l.Work.Milliseconds, Invocations: l.Work.Invocations,
 		}
 		if !l.Open {
 			line.End = shapes.NewTimestamp(l.At)
 		}
 		out.Lines = append(out.Lines, line)
+	}
+	return out, nil
+}
+
+// usage is what an endpoint has used that the ledger does not tell yet, as the entries that it would be now.
+func usage(ctx context.Context, store platform.Store, arn platform.ARN, now time.Time) ([]platform.LedgerEntry, error) {
+	if !strings.Contains(string(arn), ":endpoint/") {
+		return nil, nil
+	}
+	page, err := store.List(ctx, platform.Query{Kind: platform.KindUsage, NamePrefix: arn.ResourceName() + "/"})
+	if err != nil {
+		return nil, err
+	}
+	var out []platform.LedgerEntry
+	for _, rec := range page.Records {
+		var u platform.Usage
+		if err := json.Unmarshal(rec.Doc, &u); err != nil {
+			return nil, platform.Errorf(platform.Internal, rec.Name, "usage record: %w", err)
+		}
+		out = append(out, bill.Use(u, now))
 	}
 	return out, nil
 }

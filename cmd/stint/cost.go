@@ -19,7 +19,8 @@ func (a *app) costCommand() *cobra.Command {
 		Use:   "cost NAME...",
 		Short: "Show what jobs and endpoints cost, exact to the second",
 		Long: `Show what jobs and endpoints cost: a line for each attempt of a job or instance of an endpoint, price × seconds, exact to nine
-decimals; an attempt on spot has another line with each change of the price. Seconds count from when an attempt began to work
+decimals; an attempt on spot has another line with each change of the price. A serverless endpoint has lines of requests, for the
+milliseconds that it worked on them. Seconds count from when an attempt began to work
 until it ended; waiting for room costs nothing. Prices are public list prices, or your own in catalog.csv of the data folder,
 and on spot the market's. An endpoint's bill outlives it. Where a job and an endpoint share a name, the name means the job, and
 an ARN means what it says.`,
@@ -82,8 +83,11 @@ func (a *app) printBill(name string, b *stint.GetCostResponse) {
 	}
 	t := table{head: []string{">ATTEMPT", "INSTANCE", "PURCHASE", ">RATE", "STARTED", ">SECONDS", ">COST"}}
 	for _, l := range b.Lines {
-		t.add(fmt.Sprint(l.Attempt), fmt.Sprintf("%d × %s", l.Count, l.InstanceType), l.Purchase, exact(l.HourlyRate)+"/h",
-			moment(l.Start), fmt.Sprint(l.Seconds), exact(l.Cost))
+		attempt, seconds := fmt.Sprint(l.Attempt), fmt.Sprint(l.Seconds)
+		if l.Invocations > 0 { // paid for by what it worked
+			attempt, seconds = plural(int(l.Invocations), "request"), fmt.Sprintf("%.3f", float64(l.Milliseconds)/1000)
+		}
+		t.add(attempt, fmt.Sprintf("%d × %s", l.Count, l.InstanceType), l.Purchase, exact(l.HourlyRate)+"/h", moment(l.Start), seconds, exact(l.Cost))
 	}
 	for _, line := range t.lines(p) {
 		a.print("  %s", line)

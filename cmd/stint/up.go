@@ -33,6 +33,7 @@ type upFlags struct {
 	cpus             float64
 	memory           string
 	stopGrace        time.Duration
+	serverlessKeep   time.Duration
 	spot             server.Spot
 	spotNotice       time.Duration
 	logLevel         string
@@ -64,6 +65,7 @@ other ports.`,
 	flags.Float64Var(&f.cpus, "cpus", 0, "`CPUS` that jobs may use together (default all)")
 	flags.StringVar(&f.memory, "memory", "", "memory, as a `SIZE`, that jobs may use together, such as 16GiB (default what the machine has)")
 	flags.DurationVar(&f.stopGrace, "stop-grace", 0, "`TIME` that a job may take to end when it is stopped, before it is killed (default 2m, as on AWS)")
+	flags.DurationVar(&f.serverlessKeep, "serverless-keep", 0, "`TIME` for which an idle instance of a serverless endpoint is kept, at no cost, to answer at once (default 5m)")
 	flags.StringVar(&f.spot.Market, "spot-market", "static", "`MARKET` of spot capacity: static for this machine's own room, or the file of a recorded one, which is replayed")
 	flags.Float64Var(&f.spot.Discount, "spot-discount", static.DefaultDiscount, "`PART` of the on-demand price that spot saves where neither the catalogue nor a recording tells its price")
 	flags.DurationVar(&f.spotNotice, "spot-notice", 0, "`TIME` between the notice of an interruption and the loss of the capacity (default 2m, as on AWS)")
@@ -131,6 +133,7 @@ func (a *app) upOptions(f *upFlags) (server.Options, error) {
 		return o, err
 	}
 	o.StopGrace = platform.Seconds(f.stopGrace / time.Second)
+	o.ServerlessKeep = platform.Seconds(f.serverlessKeep / time.Second)
 	o.Spot = f.spot
 	o.Spot.Notice = platform.Seconds(f.spotNotice / time.Second)
 	o.Capacity.MilliCPU = int64(f.cpus * 1000)
@@ -163,6 +166,8 @@ func (f *upFlags) check() error {
 		return usage("--cpus %g is below zero", f.cpus)
 	case f.stopGrace < 0 || f.stopGrace%time.Second != 0:
 		return usage("--stop-grace %v should be whole seconds, such as 30s", f.stopGrace)
+	case f.serverlessKeep < 0 || f.serverlessKeep%time.Second != 0:
+		return usage("--serverless-keep %v should be whole seconds, such as 60s", f.serverlessKeep)
 	case f.spotNotice < 0 || f.spotNotice%time.Second != 0:
 		return usage("--spot-notice %v should be whole seconds, such as 30s", f.spotNotice)
 	case !(f.spot.Discount >= 0 && f.spot.Discount < 1): // not a number, too

@@ -27,7 +27,13 @@ func elasticID(d *platform.Deployment, v *platform.Variant) string {
 func elastic(e *platform.Endpoint, d *platform.Deployment, v *platform.Variant) *platform.Elastic {
 	switch {
 	case v.Serverless != nil:
-		return &platform.Elastic{ID: elasticID(d, v), PerTarget: 1, Max: v.Serverless.MaxConcurrency, MaxBody: serverlessBody}
+		out := &platform.Elastic{ID: elasticID(d, v), PerTarget: 1, Max: v.Serverless.MaxConcurrency, MaxBody: serverlessBody}
+		for _, r := range v.Replicas {
+			if r.Purchase == platform.Provisioned {
+				out.Provisioned = append(out.Provisioned, r.Agent)
+			}
+		}
+		return out
 	case sleepAfter(e) > 0 && v.Desired > 0:
 		return &platform.Elastic{ID: elasticID(d, v), Max: perInstance * v.Desired}
 	}

@@ -36,9 +36,9 @@ func Use(u platform.Usage, until time.Time) platform.LedgerEntry {
 	if until.Before(used.From) {
 		used.At = used.From
 	}
-	used.Milliseconds, used.Invocations = u.Milliseconds, u.Invocations
+	used.Work = u.Work
 	used.Seconds = (u.Milliseconds + 999) / 1000
-	used.Amount = used.Rate.TimesMilliseconds(used.Milliseconds)
+	used.Amount = used.Rate.TimesMilliseconds(u.Milliseconds)
 	return used
 }
 

@@ -50,8 +50,10 @@ type Options struct {
 	Capacity platform.Capacity // zero parts: what the machine has
 	// StopGrace is how long a job that is to stop may take; 0 is AWS's.
 	StopGrace platform.Seconds
-	Spot      Spot
-	Log       *slog.Logger
+	// ServerlessKeep is how long an instance of a serverless endpoint that has nothing to do is kept; 0 is five minutes.
+	ServerlessKeep platform.Seconds
+	Spot           Spot
+	Log            *slog.Logger
 }
 
 // Spot is how managed spot training is done here.
@@ -224,7 +226,7 @@ func (s *Server) openTraining(ctx context.Context) error {
 	s.alarms = alarm.New(alarm.Config{Store: s.store, Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	s.endpoints = endpoint.New(endpoint.Config{
 		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Clock: clock, Random: rand.Reader,
-		Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, Log: s.Log,
+		Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, KeepIdle: s.ServerlessKeep, Log: s.Log,
 	})
 	s.training = training.New(training.Config{
 		Store: s.store, Runner: shared.Of(platform.KindTrainingJob), Room: room, Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
