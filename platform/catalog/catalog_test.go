@@ -116,6 +116,10 @@ func TestServerlessInferenceHasItsPrice(t *testing.T) {
 	if got := price.ProvisionedUsePerGBHour.Times(1_000_000, 2); got.Nanos != 23*platform.NanosPerUnit {
 		t.Errorf("use of what is provisioned: %v", got)
 	}
+}
+
+func TestAPriceOfServerlessInferenceMayBeGiven(t *testing.T) {
+	t.Parallel()
 	if _, err := BuiltIn("aws-cn").Serverless(); !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), "add the lines serverless, ") {
 		t.Errorf("where AWS does not offer it: %v", err)
 	}
@@ -123,14 +127,14 @@ func TestServerlessInferenceHasItsPrice(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Merge(c, one).Serverless(); !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), "in CNY and in USD") {
+	if _, err := Merge(BuiltIn("aws"), one).Serverless(); !platform.Is(err, platform.Invalid) || !strings.Contains(err.Error(), "in CNY and in USD") {
 		t.Errorf("two currencies: %v", err)
 	}
 	own, err := Read(strings.NewReader(Header + "," + SpotColumn + "\nserverless,,1,,,,0.5,,CNY,\nserverless.provisioned,,1,,,,0.1,,CNY,\nserverless.provisioned-use,,1,,,,0.3,,CNY,\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if price, err := Merge(BuiltIn("aws-cn"), own).Serverless(); err != nil || price.PerGBHour != perHour(500_000_000, "CNY") {
+	if price, err := Merge(BuiltIn("aws-cn"), own).Serverless(); err != nil || price.PerGBHour != (platform.HourlyRate{Nanos: 500_000_000, Currency: "CNY"}) {
 		t.Errorf("one's own price: %+v, %v", price, err)
 	}
 }
