@@ -46,15 +46,21 @@ const (
 	EndpointUpdating  EndpointState = "Updating"
 	EndpointFailed    EndpointState = "Failed"
 	EndpointDeleting  EndpointState = "Deleting"
+
+	EndpointRollingBack          EndpointState = "RollingBack"
+	EndpointUpdateRollbackFailed EndpointState = "UpdateRollbackFailed" // serves with some instances of either configuration
 )
 
 // EndpointTransitions is the table of legal moves; docs/states draws it. An endpoint that has been deleted is gone.
 var EndpointTransitions = map[EndpointState][]EndpointState{
 	EndpointCreating:  {EndpointInService, EndpointFailed, EndpointDeleting},
 	EndpointInService: {EndpointUpdating, EndpointDeleting},
-	EndpointUpdating:  {EndpointInService, EndpointFailed, EndpointDeleting},
+	EndpointUpdating:  {EndpointInService, EndpointFailed, EndpointRollingBack, EndpointDeleting},
 	EndpointFailed:    {EndpointUpdating, EndpointDeleting},
 	EndpointDeleting:  nil,
+
+	EndpointRollingBack:          {EndpointInService, EndpointUpdateRollbackFailed, EndpointDeleting},
+	EndpointUpdateRollbackFailed: {EndpointUpdating, EndpointInService, EndpointDeleting},
 }
 
 // Endpoint is an endpoint as stored: the validated request and what became of it.
@@ -78,7 +84,10 @@ type EndpointStatus struct {
 	Serving       *Deployment   `json:"serving,omitempty"` // what answers
 	Coming        *Deployment   `json:"coming,omitempty"`  // what is brought up to take its place
 	Leaving       []Replica     `json:"leaving,omitempty"` // answer what they have and nothing new
-	Launched      int           `json:"launched"`          // instances ever: the number of the last one
+	Rollout       *Rollout      `json:"rollout,omitempty"` // how far Coming has come
+	// Policy is how the last update was to be done, nil: all at once.
+	Policy   *sagemaker.DeploymentConfig `json:"policy,omitempty"`
+	Launched int                         `json:"launched"` // instances ever: the number of the last one
 }
 
 // Deployment is a configuration at work, with its models as they were when it was taken.
@@ -95,7 +104,8 @@ type Variant struct {
 	Role       ARN                           `json:"role"`
 	Type       InstanceType                  `json:"type"`
 	Weight     float64                       `json:"weight"`
-	Desired    int                           `json:"desired"` // instances, unless the variant is serverless or asleep
+	Desired    int                           `json:"desired"`         // instances, unless the variant is serverless or asleep
+	Limit      int                           `json:"limit,omitempty"` // of them, while an update replaces them in batches; 0: none
 	Serverless *Serverless                   `json:"serverless,omitempty"`
 	Asked      int                           `json:"asked,omitempty"`  // instances of a serverless variant that its requests have asked for
 	Asleep     bool                          `json:"asleep,omitempty"` // its instances are given back until a request comes
@@ -125,6 +135,8 @@ func (v *Variant) Wanted() int {
 		return max(v.Serverless.Provisioned, min(v.Asked, v.Serverless.MaxConcurrency))
 	case v.Asleep:
 		return 0
+	case v.Limit > 0:
+		return min(v.Limit, v.Desired)
 	}
 	return v.Desired
 }
@@ -238,13 +250,7 @@ func (s *EndpointStatus) Remove(number int) {
 // Whole reports whether every variant has all its instances ready.
 func (d *Deployment) Whole() bool {
 	for v := range d.Variants {
-		ready := 0
-		for i := range d.Variants[v].Replicas {
-			if !d.Variants[v].Replicas[i].Ready.IsZero() {
-				ready++
-			}
-		}
-		if ready < d.Variants[v].Wanted() {
+		if d.Variants[v].Ready() < d.Variants[v].Wanted() {
 			return false
 		}
 	}
@@ -255,11 +261,15 @@ func (d *Deployment) Whole() bool {
 type Route struct {
 	ARN      ARN
 	Variants []RouteVariant
+	// While an update shifts traffic: where the Share, 0 to 1, of the requests goes. What one side cannot answer the other does.
+	Next  []RouteVariant
+	Share float64
 }
 
 // RouteVariant is one choice of a Route.
 type RouteVariant struct {
 	Name    string
+	Config  string // the configuration that it is of
 	Weight  float64
 	Targets []Target
 	Elastic *Elastic // nil: it has the instances that it has
@@ -280,6 +290,12 @@ type Routes interface {
 	// Stirred delivers the name of an endpoint soon after a request began to wait at it, or after the first one following a
 	// silence; it is lossy.
 	Stirred() <-chan string
+}
+
+// Drains is what Routes may tell besides: whether a container that requests went to still has some under way, or may be handed
+// one that was let in before the route changed. It has none for long after its route went: each request is bounded in time.
+type Drains interface {
+	Busy(agent AgentID) bool
 }
 
 // Invocation is one request to an endpoint, by a caller who may.

@@ -14,13 +14,14 @@ func TestEndpointStatesAreDrawn(t *testing.T) {
 	drawn(t, "../docs/states/endpoint.md", EndpointTransitions,
 		"# States of an endpoint\n\nEndpointStatus and its legal moves, drawn from `platform.EndpointTransitions` by `go test ./platform -update`.", EndpointCreating,
 		"An endpoint that has been deleted is gone with its record. An update that comes to nothing goes back to `InService`, with the reason in FailureReason;\n"+
-			"one of an endpoint that served nothing, to `Failed`.")
+			"one of an endpoint that served nothing, to `Failed`. If requests had gone to what came, they go back first (`RollingBack`). Where instances were replaced in\n"+
+			"batches and the old ones do not come up again, some of either serve (`UpdateRollbackFailed`), and the endpoint still goes back when it can.")
 }
 
 // Any walk along the table enters what is legal and refuses, unchanged, what is not.
 func TestEndpointsMoveByTheTable(t *testing.T) {
 	t.Parallel()
-	states := []EndpointState{EndpointCreating, EndpointInService, EndpointUpdating, EndpointFailed, EndpointDeleting}
+	states := []EndpointState{EndpointCreating, EndpointInService, EndpointUpdating, EndpointFailed, EndpointDeleting, EndpointRollingBack, EndpointUpdateRollbackFailed}
 	rapid.Check(t, func(t *rapid.T) {
 		st := EndpointStatus{State: EndpointCreating}
 		for i, to := range rapid.SliceOfN(rapid.SampledFrom(states), 1, 20).Draw(t, "walk") {
