@@ -194,12 +194,14 @@ func (r *Router) flowOf(name string, v platform.RouteVariant) *flow {
 }
 
 // rerouted tells the flows of an endpoint what its new route means for them; the caller holds the lock.
-func (r *Router) rerouted(name string, made *endpoint, route platform.Route) {
+func (r *Router) rerouted(name string, made *endpoint) {
 	in := map[*flow]bool{}
-	for i, v := range made.variants {
-		if v.flow != nil {
-			v.flow.reroute(*route.Variants[i].Elastic, v.targets, r.clock.Now())
-			in[v.flow] = true
+	for side := made; side != nil; side = side.next {
+		for _, v := range side.variants {
+			if v.flow != nil {
+				v.flow.reroute(*v.elastic, v.targets, r.clock.Now())
+				in[v.flow] = true
+			}
 		}
 	}
 	for _, f := range r.flows[name] {
@@ -232,6 +234,7 @@ func (r *Router) await(ctx context.Context, in platform.Invocation, v *variant) 
 			}
 			news, err := v.flow.enter(in, r.clock.Now())
 			if err != nil {
+				v.letIn.Add(-1)
 				return nil, err
 			}
 			if entered = v.flow; news {

@@ -30,7 +30,8 @@ type meter struct {
 // place is what figures are of.
 type place struct {
 	endpoint, variant string
-	minute            int64 // since 1970
+	config            string // the endpoint configuration, so that what an update brings can be told from what was
+	minute            int64  // since 1970
 }
 
 // The metrics, in the order of counts. An error's 0 is sent as much as its 1, so that the average is the rate of errors.
@@ -56,6 +57,7 @@ type counts [metrics]figure
 // ended is an invocation that is over.
 type ended struct {
 	endpoint, variant string
+	config            string
 	instances         int           // that the variant had
 	status            int           // of the container's answer; 0 without one
 	failed            bool          // no answer, or half of one, and not because the caller left
@@ -83,7 +85,7 @@ func newMeter(c Config) *meter {
 
 // count counts an invocation that is over.
 func (m *meter) count(e ended) {
-	at := place{e.endpoint, e.variant, m.Clock.Now().Unix() / 60}
+	at := place{e.endpoint, e.variant, e.config, m.Clock.Now().Unix() / 60}
 	var client, server float64
 	switch {
 	case e.failed || e.status >= 500:
@@ -172,15 +174,20 @@ func (m *meter) flush(ctx context.Context) {
 
 // data adds what CloudWatch gets to know.
 func (c *counts) data(p place, to []platform.Datum) []platform.Datum {
-	dimensions := map[string]string{"EndpointName": p.endpoint, "VariantName": p.variant}
+	of := []map[string]string{{"EndpointName": p.endpoint, "VariantName": p.variant}}
+	if p.config != "" {
+		of = append(of, map[string]string{"EndpointName": p.endpoint, "VariantName": p.variant, "EndpointConfigName": p.config})
+	}
 	for i, f := range c {
 		if f.count == 0 {
 			continue
 		}
-		to = append(to, platform.Datum{
-			Series: platform.Series{Namespace: namespace, Name: words[i].name, Dimensions: dimensions}, At: time.Unix(p.minute*60, 0).UTC(),
-			Unit: words[i].unit, Value: f.sum, Count: f.count, Minimum: f.low, Maximum: f.high,
-		})
+		for _, dimensions := range of {
+			to = append(to, platform.Datum{
+				Series: platform.Series{Namespace: namespace, Name: words[i].name, Dimensions: dimensions}, At: time.Unix(p.minute*60, 0).UTC(),
+				Unit: words[i].unit, Value: f.sum, Count: f.count, Minimum: f.low, Maximum: f.high,
+			})
+		}
 	}
 	return to
 }

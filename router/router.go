@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,20 +47,28 @@ type Router struct {
 	endpoints map[string]*endpoint
 	flows     map[string]map[string]*flow // by endpoint and Elastic.ID
 	stirred   chan string
+	retired   []*endpoint // routes that were replaced while requests that they let in were under way
 }
 
 // endpoint is a route made ready. It is replaced as a whole; what is under way goes on with the old one.
 type endpoint struct {
-	arn      platform.ARN
+	route    platform.Route // that it was made of
 	variants []*variant
-	weight   float64 // of those variants that are open
+	weight   float64   // of those variants that are open
+	next     *endpoint // while an update shifts traffic: what comes, and its share of the requests
+	share    float64
+	gone     []*target // once it is retired: those that the route after it does not lead to
 }
 
 type variant struct {
 	name    string
+	config  string
+	coming  bool // it is of what an update brings
 	weight  float64
 	targets []*target
-	flow    *flow         // nil unless it is elastic
+	flow    *flow // nil unless it is elastic
+	elastic *platform.Elastic
+	letIn   atomic.Int64  // invocations that are on their way to a target
 	bound   int64         // Elastic.PerTarget
 	next    atomic.Uint32 // where to begin to look, so that equals take turns
 }
@@ -94,19 +103,34 @@ func (r *Router) Stop() {
 func (r *Router) Set(name string, route platform.Route) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	was := r.endpoints[name]
+	if was != nil && reflect.DeepEqual(was.route, route) {
+		return
+	}
 	known := map[platform.Target]*target{}
-	if was := r.endpoints[name]; was != nil {
-		for _, v := range was.variants {
-			for _, t := range v.targets {
-				known[t.Target] = t
-			}
+	for _, t := range was.targets() {
+		known[t.Target] = t
+	}
+	made := r.prepare(name, route.Variants, known)
+	made.route = route
+	if len(route.Next) > 0 {
+		made.next, made.share = r.prepare(name, route.Next, known), route.Share
+		for _, v := range made.next.variants {
+			v.coming = true
 		}
 	}
-	made := &endpoint{arn: route.ARN}
-	for _, rv := range route.Variants {
-		v := &variant{name: rv.Name, weight: rv.Weight, flow: r.flowOf(name, rv)}
+	r.retire(was, made)
+	r.endpoints[name] = made
+	r.rerouted(name, made)
+}
+
+// prepare makes one side of a route ready.
+func (r *Router) prepare(name string, variants []platform.RouteVariant, known map[platform.Target]*target) *endpoint {
+	made := &endpoint{}
+	for _, rv := range variants {
+		v := &variant{name: rv.Name, config: rv.Config, weight: rv.Weight, flow: r.flowOf(name, rv)}
 		if rv.Elastic != nil {
-			v.bound = int64(rv.Elastic.PerTarget)
+			v.elastic, v.bound = rv.Elastic, int64(rv.Elastic.PerTarget)
 		}
 		for _, rt := range rv.Targets {
 			v.targets = append(v.targets, cmp.Or(known[rt], &target{Target: rt}))
@@ -116,14 +140,14 @@ func (r *Router) Set(name string, route platform.Route) {
 		}
 		made.variants = append(made.variants, v)
 	}
-	r.endpoints[name] = made
-	r.rerouted(name, made, route)
+	return made
 }
 
 // Remove forgets an endpoint.
 func (r *Router) Remove(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.retire(r.endpoints[name], nil)
 	delete(r.endpoints, name)
 	for _, f := range r.flows[name] {
 		f.leave()
@@ -139,30 +163,35 @@ func (r *Router) Invoke(ctx context.Context, in platform.Invocation) (*platform.
 	if err != nil {
 		return nil, err
 	}
-	reach := r.try
+	reach := r.tryBoth
 	if v.flow != nil {
 		reach = r.await
 	}
 	answer, err := reach(ctx, in, v)
 	if err != nil {
-		r.meter.count(ended{endpoint: in.Endpoint, variant: v.name, instances: len(v.targets), failed: ctx.Err() == nil && !errors.Is(err, platform.ErrThrottled)})
+		r.meter.count(ended{endpoint: in.Endpoint, variant: v.name, config: v.config, instances: len(v.targets), failed: ctx.Err() == nil && !errors.Is(err, platform.ErrThrottled)})
 	}
 	return answer, err
 }
 
-// find gives the variant for an invocation as the routes are now.
+// find gives the variant for an invocation as the routes are now, and lets it in there: try follows, once.
 func (r *Router) find(in platform.Invocation) (*variant, error) {
 	r.mu.RLock()
+	defer r.mu.RUnlock()
 	e := r.endpoints[in.Endpoint]
-	r.mu.RUnlock()
 	if e == nil || len(e.variants) == 0 { // none, or one that does not serve: it comes, has failed, or goes
 		return nil, platform.Errorf(platform.NotFound, in.Endpoint, "Endpoint %s of account not found.", in.Endpoint)
 	}
-	return e.choose(in)
+	v, err := e.pick(in)
+	if err == nil {
+		v.letIn.Add(1) // under the lock: whoever replaces the route knows of all that may still go where it led
+	}
+	return v, err
 }
 
 // try asks the containers of a variant in turn.
 func (r *Router) try(ctx context.Context, in platform.Invocation, v *variant) (*platform.Answer, error) {
+	defer v.letIn.Add(-1)
 	// A container that could not be reached has not seen the request: another one may have it.
 	refused, bound := notReady(in.Endpoint), cmp.Or(v.bound, r.perTarget)
 	send := r.send

@@ -34,7 +34,7 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		cancel()
 		t.busy.Add(-1)
 		r.meter.count(ended{
-			endpoint: in.Endpoint, variant: v.name, instances: len(v.targets), status: response.StatusCode, failed: answer.broken,
+			endpoint: in.Endpoint, variant: v.name, config: v.config, instances: len(v.targets), status: response.StatusCode, failed: answer.broken,
 			model: answer.model, overhead: max(0, r.clock.Now().Sub(in.Arrived)-answer.model), // the clock may have been set meanwhile
 		})
 	})

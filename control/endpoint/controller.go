@@ -37,6 +37,7 @@ type Config struct {
 	Key      control.TokenKey
 	Routes   platform.Routes
 	Room     *control.Room
+	Alarms   platform.Alarms
 	// Endpoints tells where agents and containers find the services and the object store now.
 	Endpoints func() (services, s3 string)
 	StopGrace platform.Seconds // 0 is AWS's

@@ -141,7 +141,7 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 		})
 		return err
 	})
-	return platform.Ack{Seq: seq, Stop: !r.Left.IsZero()}, err
+	return platform.Ack{Seq: seq, Stop: !r.Left.IsZero() && !c.draining(e, r)}, err
 }
 
 // concerns tells whether any report changes the endpoint's record; logs alone do not.
@@ -173,6 +173,9 @@ func (c *Controller) apply(ctx context.Context, e *platform.Endpoint, number int
 		}
 		if report.Phase == platform.PhaseInService && r.Ready.IsZero() {
 			r.Ready, r.Address = report.At, report.Address
+			if v := variantOf(e, number); v != nil {
+				v.Failures = 0
+			}
 		}
 		if report.Message != "" {
 			r.Message = report.Message

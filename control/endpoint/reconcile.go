@@ -48,11 +48,15 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	if err := c.book(ctx, e, false); err != nil {
 		return 0, err
 	}
+	seen, err := c.observe(ctx, e)
+	if err != nil {
+		return 0, err
+	}
 	// 3. Follow the requests, move the deployments on, and write down what is to be launched.
 	now := c.Clock.Now()
 	gone, soon := false, time.Duration(0)
 	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
-		tx, changed, err := c.advance(e, now)
+		tx, changed, err := c.advance(e, seen, now)
 		followed, wait := c.follow(e, flows, now, &tx)
 		changed, soon = changed || followed, wait
 		gone = e.Status.State == platform.EndpointDeleting && len(e.Status.Leaving) == 0
@@ -73,7 +77,8 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	}
 	// 4. Traffic first goes where it should, then what it has left is ended.
 	c.Routes.Set(name, route(e))
-	return sooner(again, soon), c.actOn(ctx, e, agents)
+	drains, err := c.actOn(ctx, e, agents)
+	return sooner(sooner(again, soon), sooner(drains, c.nextMove(e, seen, now))), err
 }
 
 // noteEnds closes every replica whose agent has ended.
@@ -113,58 +118,40 @@ func (c *Controller) noteEnds(ctx context.Context, e *platform.Endpoint, agents 
 }
 
 // advance is what follows from how the endpoint stands, without launching anything.
-func (c *Controller) advance(e *platform.Endpoint, now time.Time) (platform.Tx, bool, error) {
+func (c *Controller) advance(e *platform.Endpoint, seen observed, now time.Time) (platform.Tx, bool, error) {
 	st := &e.Status
 	// 1. An endpoint that is to go has nothing but what leaves.
 	if st.State == platform.EndpointDeleting {
-		changed := leave(st, st.Serving, now)
-		changed = leave(st, st.Coming, now) || changed
-		st.Serving, st.Coming = nil, nil
+		changed := st.Leave(st.Serving, now)
+		changed = st.Leave(st.Coming, now) || changed
+		st.Serving, st.Coming, st.Rollout = nil, nil, nil
 		return platform.Tx{}, changed, nil
 	}
-	// 2. What comes has come whole, or will never come.
+	// 2. What comes takes over step by step, or never will.
 	if st.Coming != nil {
-		if reason := hopeless(st.Coming); reason != "" {
-			return platform.Tx{}, true, abandon(st, reason, now)
-		}
-		if st.Coming.Whole() {
-			leave(st, st.Serving, now)
-			st.Serving, st.Coming, st.Config, st.FailureReason = st.Coming, nil, st.Coming.Config, ""
-			return platform.Tx{}, true, st.Enter(platform.EndpointInService, now)
-		}
-		return platform.Tx{}, false, nil
+		changed, err := c.roll(e, seen, now)
+		return platform.Tx{}, changed, err
 	}
 	// 3. What serves has as many instances as are wanted, no more.
 	changed := false
 	if st.Serving != nil {
-		changed = shrink(st, now)
-		if st.State == platform.EndpointUpdating && st.Serving.Whole() {
+		changed = shrink(st, st.Serving, now)
+		back := st.State == platform.EndpointRollingBack && len(st.Leaving) == 0
+		if (st.State == platform.EndpointUpdating || back) && st.Serving.Whole() {
 			return platform.Tx{}, true, st.Enter(platform.EndpointInService, now)
 		}
 	}
 	return platform.Tx{}, changed, nil
 }
 
-// leave takes a deployment's replicas out of traffic.
-func leave(st *platform.EndpointStatus, d *platform.Deployment, now time.Time) bool {
+// shrink takes the youngest replicas out of traffic where there are more than are wanted; those that are not ready first.
+func shrink(st *platform.EndpointStatus, d *platform.Deployment, now time.Time) bool {
+	changed := false
 	if d == nil {
 		return false
 	}
 	for v := range d.Variants {
-		for _, r := range d.Variants[v].Replicas {
-			r.Left = now
-			st.Leaving = append(st.Leaving, r)
-		}
-		d.Variants[v].Replicas = nil
-	}
-	return true
-}
-
-// shrink takes the youngest replicas out of traffic where there are more than are wanted; those that are not ready first.
-func shrink(st *platform.EndpointStatus, now time.Time) bool {
-	changed := false
-	for v := range st.Serving.Variants {
-		variant := &st.Serving.Variants[v]
+		variant := &d.Variants[v]
 		for len(variant.Replicas) > variant.Wanted() {
 			last := len(variant.Replicas) - 1
 			for i, r := range variant.Replicas {
@@ -192,38 +179,52 @@ func hopeless(d *platform.Deployment) string {
 	return ""
 }
 
-// abandon gives up what was to come. What served before goes on serving.
+// abandon gives up what was to come. What served before goes on serving; if requests had gone to what came, the endpoint is
+// rolling back until that is gone.
 func abandon(st *platform.EndpointStatus, reason string, now time.Time) error {
-	leave(st, st.Coming, now)
-	st.Coming, st.FailureReason = nil, reason
-	if st.Serving != nil {
-		return st.Enter(platform.EndpointInService, now)
+	st.Leave(st.Coming, now)
+	st.Coming, st.Rollout, st.FailureReason = nil, nil, reason
+	if st.Serving == nil {
+		return st.Enter(platform.EndpointFailed, now)
 	}
-	return st.Enter(platform.EndpointFailed, now)
+	st.Serving.Limit(0)
+	if st.State == platform.EndpointRollingBack && len(st.Leaving) > 0 {
+		return nil
+	}
+	return st.Enter(platform.EndpointInService, now)
 }
 
 // route is where requests go as the endpoint stands.
 func route(e *platform.Endpoint) platform.Route {
-	out := platform.Route{ARN: e.Status.ARN}
-	if e.Status.Serving == nil {
-		return out
+	st := &e.Status
+	out := platform.Route{ARN: st.ARN}
+	if st.Serving != nil {
+		out.Variants = choices(e, st.Serving)
 	}
-	for v := range e.Status.Serving.Variants {
-		variant := &e.Status.Serving.Variants[v]
-		rv := platform.RouteVariant{Name: variant.Name, Weight: variant.Weight, Elastic: elastic(e, e.Status.Serving, variant)}
+	if st.Serving != nil && st.Rollout != nil && st.Rollout.Share > 0 {
+		out.Next, out.Share = choices(e, st.Coming), st.Rollout.Share
+	}
+	return out
+}
+
+// choices are the variants of a deployment with the instances that answer.
+func choices(e *platform.Endpoint, d *platform.Deployment) (out []platform.RouteVariant) {
+	for v := range d.Variants {
+		variant := &d.Variants[v]
+		rv := platform.RouteVariant{Name: variant.Name, Config: d.Config, Weight: variant.Weight, Elastic: elastic(e, d, variant)}
 		for _, r := range variant.Replicas {
 			if !r.Ready.IsZero() {
 				rv.Targets = append(rv.Targets, platform.Target{Agent: r.Agent, Address: r.Address})
 			}
 		}
-		out.Variants = append(out.Variants, rv)
+		out = append(out, rv)
 	}
 	return out
 }
 
-// actOn starts and stops agents so that they are as the endpoint says, and sweeps away those that are done.
-func (c *Controller) actOn(ctx context.Context, e *platform.Endpoint, agents map[platform.AgentID]platform.AgentStatus) error {
-	var failure error
+// actOn starts and stops agents so that they are as the endpoint says, and sweeps away those that are done. It gives when to
+// look again for what has to finish first.
+func (c *Controller) actOn(ctx context.Context, e *platform.Endpoint, agents map[platform.AgentID]platform.AgentStatus) (again time.Duration, failure error) {
 	e.Status.Each(func(r *platform.Replica) {
 		if failure != nil {
 			return
@@ -232,14 +233,16 @@ func (c *Controller) actOn(ctx context.Context, e *platform.Endpoint, agents map
 		switch a, known := agents[r.Agent]; {
 		case !known: // just written down, or a crash came before it was started
 			failure = c.start(ctx, e, *r)
+		case a.Running && !r.Left.IsZero() && c.draining(e, r):
+			again = drainsEvery
 		case a.Running && !r.Left.IsZero():
 			failure = c.Runner.Stop(ctx, r.Agent)
 		}
 	})
 	if failure != nil {
-		return failure
+		return again, failure
 	}
-	return c.sweep(ctx, agents, e)
+	return again, c.sweep(ctx, agents, e)
 }
 
 // sweep lets the runner forget the agents that have ended and that no record speaks of any more.
