@@ -172,10 +172,7 @@ func (c *Controller) apply(ctx context.Context, e *platform.Endpoint, number int
 			}
 		}
 		if report.Phase == platform.PhaseInService && r.Ready.IsZero() {
-			r.Ready, r.Address = report.At, report.Address
-			if v := variantOf(e, number); v != nil {
-				v.Failures = 0
-			}
+			c.ready(e, r, report)
 		}
 		if report.Message != "" {
 			r.Message = report.Message
@@ -187,4 +184,12 @@ func (c *Controller) apply(ctx context.Context, e *platform.Endpoint, number int
 		}
 	}
 	return nil
+}
+
+// ready notes that a replica answers; those of its variant that failed before are forgiven.
+func (c *Controller) ready(e *platform.Endpoint, r *platform.Replica, report platform.Report) {
+	r.Ready, r.Address = report.At, report.Address
+	if v := variantOf(e, r.Number); v != nil {
+		v.Failures = 0
+	}
 }

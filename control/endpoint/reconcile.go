@@ -39,20 +39,12 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	// 1. What has ended is over; its last words count.
-	if err := c.noteEnds(ctx, e, agents); err != nil {
-		return 0, err
-	}
-	// 2. What has been used is written down.
-	flows := c.count(e)
-	if err := c.book(ctx, e, false); err != nil {
-		return 0, err
-	}
-	seen, err := c.observe(ctx, e)
+	// 1. Take note of what has been.
+	flows, seen, err := c.catchUp(ctx, e, agents)
 	if err != nil {
 		return 0, err
 	}
-	// 3. Follow the requests, move the deployments on, and write down what is to be launched.
+	// 2. Follow the requests, move the deployments on, and write down what is to be launched.
 	now := c.Clock.Now()
 	gone, soon := false, time.Duration(0)
 	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
@@ -68,17 +60,28 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	if gone {
 		return 0, c.forget(ctx, e, agents)
 	}
-	again, err := c.launch(ctx, e, now)
+	e, again, err := c.launch(ctx, e, now)
 	if err != nil {
 		return 0, err
 	}
-	if e, err = c.read(ctx, name); err != nil {
-		return 0, err
-	}
-	// 4. Traffic first goes where it should, then what it has left is ended.
+	// 3. Traffic first goes where it should, then what it has left is ended.
 	c.Routes.Set(name, route(e))
 	drains, err := c.actOn(ctx, e, agents)
 	return sooner(sooner(again, soon), sooner(drains, c.nextMove(e, seen, now))), err
+}
+
+// catchUp takes note of what has been since: instances that have ended, whose last words count, what requests have used, and
+// alarms that have gone off.
+func (c *Controller) catchUp(ctx context.Context, e *platform.Endpoint, agents map[platform.AgentID]platform.AgentStatus) (map[string]platform.Flow, observed, error) {
+	if err := c.noteEnds(ctx, e, agents); err != nil {
+		return nil, nil, err
+	}
+	flows := c.count(e)
+	if err := c.book(ctx, e, false); err != nil {
+		return nil, nil, err
+	}
+	seen, err := c.observe(ctx, e)
+	return flows, seen, err
 }
 
 // noteEnds closes every replica whose agent has ended.

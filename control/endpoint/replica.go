@@ -18,12 +18,12 @@ const sessionLife = 365 * 24 * time.Hour
 
 // launch writes down the replicas that are missing, as many as there is room for. It gives when to look again: for room, or
 // for the end of a back-off.
-func (c *Controller) launch(ctx context.Context, e *platform.Endpoint, now time.Time) (again time.Duration, err error) {
+func (c *Controller) launch(ctx context.Context, e *platform.Endpoint, now time.Time) (after *platform.Endpoint, again time.Duration, err error) {
 	machine, err := c.Runner.Capacity(ctx)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
-	_, err = c.change(ctx, *e.Spec.EndpointName, func(e *platform.Endpoint) (platform.Tx, bool, error) {
+	after, err = c.change(ctx, *e.Spec.EndpointName, func(e *platform.Endpoint) (platform.Tx, bool, error) {
 		var tx platform.Tx
 		again = 0
 		for _, d := range []*platform.Deployment{e.Status.Serving, e.Status.Coming} {
@@ -42,7 +42,7 @@ func (c *Controller) launch(ctx context.Context, e *platform.Endpoint, now time.
 		}
 		return tx, len(tx.Puts) > 0, nil
 	})
-	return again, err
+	return after, again, err
 }
 
 // fill adds a variant's missing replicas.

@@ -282,39 +282,52 @@ func TestWhateverHappensToAnUpdate(t *testing.T) {
 		shares, dead := []float64{0}, false
 		for range rapid.IntRange(1, 200).Draw(t, "events") {
 			was := f.rollout
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
-			case 0, 1, 2:
-				f.new.Ready++
-			case 3, 4:
-				f.old.Ready++
-			case 5, 6, 7:
-				f.now = f.now.Add(time.Duration(rapid.IntRange(0, 70).Draw(t, "seconds")) * time.Second)
-			case 8:
-				dead, f.new.Ready = true, max(0, f.new.Ready-1)
-			case 9:
-				if rapid.IntRange(0, 5).Draw(t, "alarm") == 0 {
-					f.alarm = "errors"
-				}
-			}
+			dead = f.happen(t) || dead
 			before := f.standing()
 			f.settle(t)
-			r := f.rollout
-			if r.Share > was.Share && (r.Share < 1 || r.Step == was.Step) && !before.New.Whole && r.Old == 0 {
-				t.Fatalf("the share grows from %v to %v while %d of %d are ready", was.Share, r.Share, f.new.Ready, to)
-			}
-			if f.alarm != "" && f.verdict == Going && r.Stage != platform.RolloutReturning {
-				t.Fatalf("the alarm does nothing: %s", f.say())
-			}
-			if !dead && f.verdict == Going && f.old.Ready+f.new.Ready < min(from, to) && before.Old.Ready+before.New.Ready >= min(from, to) {
-				t.Fatalf("only %d+%d are ready of %d → %d", f.old.Ready, f.new.Ready, from, to)
-			}
-			shares = append(shares, r.Share)
+			f.check(t, was, before, dead)
+			shares = append(shares, f.rollout.Share)
 			if f.verdict != Going {
 				break
 			}
 		}
 		judge(t, f, shares)
 	})
+}
+
+// check compares how it stands with how it stood before it was decided.
+func (f *fleets) check(t *rapid.T, was platform.Rollout, before Standing, dead bool) {
+	r := f.rollout
+	if r.Share > was.Share && r.Step == was.Step && !before.New.Whole {
+		t.Fatalf("the share grows from %v to %v while %d of %d are ready", was.Share, r.Share, f.new.Ready, f.new.Desired)
+	}
+	if f.alarm != "" && f.verdict == Going && r.Stage != platform.RolloutReturning {
+		t.Fatalf("the alarm does nothing: %s", f.say())
+	}
+	enough := min(f.old.Desired, f.new.Desired)
+	if !dead && f.verdict == Going && f.old.Ready+f.new.Ready < enough && before.Old.Ready+before.New.Ready >= enough {
+		t.Fatalf("only %d+%d are ready of %d → %d", f.old.Ready, f.new.Ready, f.old.Desired, f.new.Desired)
+	}
+}
+
+// happen lets time pass, an instance come up or die, or an alarm go off. It tells of a death.
+func (f *fleets) happen(t *rapid.T) (dead bool) {
+	switch rapid.IntRange(0, 9).Draw(t, "what") {
+	case 0, 1, 2:
+		f.new.Ready++
+	case 3, 4:
+		f.old.Ready++
+	case 5, 6, 7:
+		f.now = f.now.Add(time.Duration(rapid.IntRange(0, 70).Draw(t, "seconds")) * time.Second)
+	case 8:
+		f.new.Ready = max(0, f.new.Ready-1)
+		return true
+	case 9:
+		if rapid.IntRange(0, 5).Draw(t, "alarm") == 0 {
+			f.alarm = "errors"
+		}
+	}
+	return false
 }
 
 // judge sees that shares rose, and perhaps then fell, and that the end is what the verdict says.
