@@ -80,6 +80,13 @@ func (f *flow) wake() {
 	f.changed = make(chan struct{})
 }
 
+// news is closed at the next change.
+func (f *flow) news() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
 // enter counts an invocation in. It tells whether the control plane should hear of it, because none was there for a while.
 func (f *flow) enter(in platform.Invocation, now time.Time) (news bool, err error) {
 	f.mu.Lock()
@@ -217,17 +224,11 @@ func (r *Router) await(ctx context.Context, in platform.Invocation, v *variant) 
 	late, stop := r.clock.After(invokeTime)
 	defer stop()
 	var entered *flow
-	defer func() {
-		if entered != nil {
-			entered.exit(r.clock.Now())
-		}
-	}()
+	defer func() { r.countOut(entered) }()
 	for {
 		// 1. Count it in where it goes now.
 		if entered != v.flow {
-			if entered != nil {
-				entered.exit(r.clock.Now())
-			}
+			r.countOut(entered)
 			entered = nil
 			if v.flow == nil { // an update has brought instances
 				return r.try(ctx, in, v)
@@ -242,9 +243,7 @@ func (r *Router) await(ctx context.Context, in platform.Invocation, v *variant) 
 			}
 		}
 		// 2. Try; before, remember what will tell of a change, so that none is missed.
-		entered.mu.Lock()
-		changed := entered.changed
-		entered.mu.Unlock()
+		changed := entered.news()
 		answer, err := r.try(ctx, in, v)
 		if err == nil {
 			entered = nil // the answer's end counts it out
@@ -255,22 +254,34 @@ func (r *Router) await(ctx context.Context, in platform.Invocation, v *variant) 
 		}
 		// 3. There is no container for it yet: say so, and wait.
 		r.stir(in.Endpoint)
-		again, release := r.clock.After(lookAgain)
-		select {
-		case <-changed:
-		case <-again:
-		case <-late:
-			release()
+		if err := r.wait(ctx, changed, late, err); err != nil {
 			return nil, err
-		case <-ctx.Done():
-			release()
-			return nil, ctx.Err()
 		}
-		release()
 		if v, err = r.find(in); err != nil {
 			return nil, err
 		}
 	}
+}
+
+func (r *Router) countOut(f *flow) {
+	if f != nil {
+		f.exit(r.clock.Now())
+	}
+}
+
+// wait lets an invocation wait for a change, and gives why it cannot wait any longer: refused when it is too late.
+func (r *Router) wait(ctx context.Context, changed <-chan struct{}, late <-chan time.Time, refused error) error {
+	again, release := r.clock.After(lookAgain)
+	defer release()
+	select {
+	case <-changed:
+	case <-again:
+	case <-late:
+		return refused
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // work hands an invocation to a container of an elastic variant, and adds up its time. Only an answer, or none in time, has

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
@@ -21,9 +20,6 @@ import (
 
 // stopGrace is the time that a container has between SIGTERM and SIGKILL, to finish what it has begun to answer.
 const stopGrace platform.Seconds = 30
-
-// lastBooking bounds the writing down of what has been used when the server stops.
-const lastBooking = 5 * time.Second
 
 // Config is what a Controller works with.
 type Config struct {
@@ -98,8 +94,7 @@ func (c *Controller) Stop() {
 
 // bookAll writes down what has been used of every endpoint.
 func (c *Controller) bookAll() {
-	ctx, cancel := context.WithTimeout(context.Background(), lastBooking)
-	defer cancel()
+	ctx := context.Background()
 	c.mu.Lock()
 	names := map[string]bool{}
 	for key := range c.used {
@@ -110,8 +105,7 @@ func (c *Controller) bookAll() {
 	for name := range names {
 		e, err := c.read(ctx, name)
 		if err == nil {
-			c.count(e)
-			err = c.book(ctx, e, false)
+			_, err = c.settle(ctx, e, false)
 		}
 		if err != nil && !platform.Is(err, platform.NotFound) {
 			c.Log.Warn("what an endpoint has used in its last second could not be written down", "endpoint", name, "error", err)

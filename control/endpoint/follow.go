@@ -77,6 +77,18 @@ func (c *Controller) follow(e *platform.Endpoint, flows map[string]platform.Flow
 	return changed, again
 }
 
+// heedless tells whether a route has an elastic variant of which nothing has been heard: its silence has to be waited for, too.
+func heedless(to platform.Route, flows map[string]platform.Flow) bool {
+	for _, v := range to.Variants {
+		if v.Elastic != nil {
+			if _, known := flows[v.Elastic.ID]; !known {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // sooner is the earlier of two waits, of which 0 is none.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 || b == 0 {

@@ -46,26 +46,23 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	}
 	// 2. Follow the requests, move the deployments on, and write down what is to be launched.
 	now := c.Clock.Now()
-	gone, soon := false, time.Duration(0)
-	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
-		tx, changed, err := c.advance(e, seen, now)
-		followed, wait := c.follow(e, flows, now, &tx)
-		changed, soon = changed || followed, wait
-		gone = e.Status.State == platform.EndpointDeleting && len(e.Status.Leaving) == 0
-		return tx, changed, err
-	})
+	e, soon, err := c.move(ctx, name, flows, seen, now)
 	if err != nil {
 		return 0, err
 	}
-	if gone {
+	if e.Status.State == platform.EndpointDeleting && len(e.Status.Leaving) == 0 {
 		return 0, c.forget(ctx, e, agents)
 	}
-	e, again, err := c.launch(ctx, e, now)
+	e, again, err := c.launch(ctx, name, now)
 	if err != nil {
 		return 0, err
 	}
 	// 3. Traffic first goes where it should, then what it has left is ended.
-	c.Routes.Set(name, route(e))
+	to := route(e)
+	c.Routes.Set(name, to)
+	if heedless(to, flows) {
+		soon = sooner(soon, lookAtFlow)
+	}
 	drains, err := c.actOn(ctx, e, agents)
 	return sooner(sooner(again, soon), sooner(drains, c.nextMove(e, seen, now))), err
 }
@@ -76,12 +73,23 @@ func (c *Controller) catchUp(ctx context.Context, e *platform.Endpoint, agents m
 	if err := c.noteEnds(ctx, e, agents); err != nil {
 		return nil, nil, err
 	}
-	flows := c.count(e)
-	if err := c.book(ctx, e, false); err != nil {
+	flows, err := c.settle(ctx, e, false)
+	if err != nil {
 		return nil, nil, err
 	}
 	seen, err := c.observe(ctx, e)
 	return flows, seen, err
+}
+
+// move lets an endpoint follow its requests and moves its deployments on. It gives when to look again.
+func (c *Controller) move(ctx context.Context, name string, flows map[string]platform.Flow, seen observed, now time.Time) (e *platform.Endpoint, again time.Duration, err error) {
+	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
+		tx, changed, err := c.advance(e, seen, now)
+		followed, wait := c.follow(e, flows, now, &tx)
+		again = wait
+		return tx, changed || followed, err
+	})
+	return e, again, err
 }
 
 // noteEnds closes every replica whose agent has ended.
@@ -276,8 +284,7 @@ func (c *Controller) sweep(ctx context.Context, agents map[platform.AgentID]plat
 // forget deletes the record of an endpoint of which nothing is left.
 func (c *Controller) forget(ctx context.Context, e *platform.Endpoint, agents map[platform.AgentID]platform.AgentStatus) error {
 	name := *e.Spec.EndpointName
-	c.count(e)
-	if err := c.book(ctx, e, true); err != nil {
+	if _, err := c.settle(ctx, e, true); err != nil {
 		return err
 	}
 	c.Routes.Remove(name)

@@ -18,31 +18,32 @@ const sessionLife = 365 * 24 * time.Hour
 
 // launch writes down the replicas that are missing, as many as there is room for. It gives when to look again: for room, or
 // for the end of a back-off.
-func (c *Controller) launch(ctx context.Context, e *platform.Endpoint, now time.Time) (after *platform.Endpoint, again time.Duration, err error) {
+func (c *Controller) launch(ctx context.Context, name string, now time.Time) (e *platform.Endpoint, again time.Duration, err error) {
 	machine, err := c.Runner.Capacity(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
-	after, err = c.change(ctx, *e.Spec.EndpointName, func(e *platform.Endpoint) (platform.Tx, bool, error) {
+	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
 		var tx platform.Tx
+		gaveUp := false
 		again = 0
 		for _, d := range []*platform.Deployment{e.Status.Serving, e.Status.Coming} {
 			if d == nil {
 				continue
 			}
 			for v := range d.Variants {
+				hoped := d.Variants[v].Hopeless == ""
 				wait, err := c.fill(e, &d.Variants[v], machine, now, &tx)
 				if err != nil {
 					return tx, false, err
 				}
-				if wait > 0 && (again == 0 || wait < again) {
-					again = wait
-				}
+				gaveUp = gaveUp || hoped && d.Variants[v].Hopeless != ""
+				again = sooner(again, wait)
 			}
 		}
-		return tx, len(tx.Puts) > 0, nil
+		return tx, gaveUp || len(tx.Puts) > 0, nil
 	})
-	return after, again, err
+	return e, again, err
 }
 
 // fill adds a variant's missing replicas.

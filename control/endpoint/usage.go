@@ -23,6 +23,12 @@ type used struct {
 	over bool                 // nothing more will come
 }
 
+// settle takes what the data plane has counted and writes it down: for good, when the endpoint is over.
+func (c *Controller) settle(ctx context.Context, e *platform.Endpoint, over bool) (map[string]platform.Flow, error) {
+	flows := c.count(e)
+	return flows, c.book(ctx, e, over)
+}
+
 // count takes what the data plane has counted since it was asked last.
 func (c *Controller) count(e *platform.Endpoint) map[string]platform.Flow {
 	flows := c.Routes.Flows(*e.Spec.EndpointName)
@@ -104,11 +110,9 @@ func (c *Controller) book(ctx context.Context, e *platform.Endpoint, everything 
 // bookOne adds work to its record, or begins one, or turns it into an entry of the ledger.
 func (c *Controller) bookOne(ctx context.Context, rec platform.Record, key platform.Key, u used) error {
 	now := c.Clock.Now()
-	usage := platform.Usage{Line: u.of}
-	if rec.Revision == 0 {
-		usage.Line.Line, usage.Line.From = fmt.Sprintf("%s/%d", key.Name, now.UnixNano()), now
-	} else if err := json.Unmarshal(rec.Doc, &usage); err != nil {
-		return platform.Errorf(platform.Internal, key.Name, "usage record: %w", err)
+	usage, err := usageIn(rec, key, u.of, now)
+	if err != nil {
+		return err
 	}
 	usage.Work = usage.Plus(u.Work)
 	var tx platform.Tx
@@ -137,6 +141,19 @@ func (c *Controller) bookOne(ctx context.Context, rec platform.Record, key platf
 	}
 	c.booked(key, u)
 	return nil
+}
+
+// usageIn reads what a record holds; without one the use begins now.
+func usageIn(rec platform.Record, key platform.Key, of platform.LedgerEntry, now time.Time) (platform.Usage, error) {
+	usage := platform.Usage{Line: of}
+	if rec.Revision == 0 {
+		usage.Line.Line, usage.Line.From = fmt.Sprintf("%s/%d", key.Name, now.UnixNano()), now
+		return usage, nil
+	}
+	if err := json.Unmarshal(rec.Doc, &usage); err != nil {
+		return usage, platform.Errorf(platform.Internal, key.Name, "usage record: %w", err)
+	}
+	return usage, nil
 }
 
 // booked takes off what is written down now.

@@ -40,6 +40,12 @@ type answer struct {
 // deploy makes a model that adds a number and an endpoint with as many instances.
 func (s *server) deploy(t *testing.T, name string, add int, instances int32) *serving {
 	t.Helper()
+	return s.deployAs(t, name, add, types.ProductionVariant{InstanceType: types.ProductionVariantInstanceTypeMlT2Medium, InitialInstanceCount: &instances})
+}
+
+// deployAs is deploy for a variant of any kind.
+func (s *server) deployAs(t *testing.T, name string, add int, variant types.ProductionVariant, tags ...types.Tag) *serving {
+	t.Helper()
 	program, err := os.ReadFile(filepath.Join("serving", "inference.py"))
 	if err != nil {
 		t.Fatal(err)
@@ -56,15 +62,14 @@ func (s *server) deploy(t *testing.T, name string, add int, instances int32) *se
 	if err != nil {
 		t.Fatal(err)
 	}
+	variant.VariantName, variant.ModelName = aws.String("AllTraffic"), &name
 	_, err = sm.CreateEndpointConfig(t.Context(), &sagemaker.CreateEndpointConfigInput{
-		EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{{
-			VariantName: aws.String("AllTraffic"), ModelName: &name, InstanceType: types.ProductionVariantInstanceTypeMlT2Medium, InitialInstanceCount: &instances,
-		}},
+		EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{variant},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sm.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name}); err != nil {
+	if _, err := sm.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name, Tags: tags}); err != nil {
 		t.Fatal(err)
 	}
 	return &serving{s, name}

@@ -207,22 +207,25 @@ func (j *job) log(t *testing.T) []string {
 	return lines
 }
 
-// bill is what `stint cost --json` says of a job.
+// bill is what `stint cost --json` says of a job or an endpoint.
 type bill struct {
 	Lines []struct {
-		Attempt    int
-		Start, End float64
-		Seconds    int64
-		HourlyRate struct{ Amount string }
+		Attempt                            int
+		Purchase                           string
+		Start, End                         float64
+		Seconds, Milliseconds, Invocations int64
+		HourlyRate                         struct{ Amount string }
 	}
 	Seconds, BillableSeconds int64
 	Running                  bool
 	Total                    struct{ Amount string }
 }
 
-func (j *job) bill(t *testing.T) bill {
+func (j *job) bill(t *testing.T) bill { return j.s.bill(t, j.name) }
+
+func (s *server) bill(t *testing.T, name string) bill {
 	t.Helper()
-	out, err := j.s.stint(t, "cost", j.name, "--json").Output()
+	out, err := s.stint(t, "cost", name, "--json").Output()
 	if err != nil {
 		t.Fatalf("stint cost: %v", stderr(err))
 	}
