@@ -26,6 +26,7 @@ type deployFlags struct {
 	name                            string
 	environment                     []string
 	noWait                          bool
+	serverless                      serverlessFlags
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -40,13 +41,20 @@ where the runtime's own do not do. It goes into the archive's code/ folder, with
 a script, the archive brings its own. --runtime exec runs the archive's executable "serve", which answers GET /ping and
 POST /invocations on the port of $SAGEMAKER_BIND_TO_PORT.
 
-The model, its configuration and the endpoint have one name. The endpoint costs its instances' price until it is deleted.`,
+The model, its configuration and the endpoint have one name. The endpoint costs its instances' price until it is deleted; with
+--serverless it costs the milliseconds that it works.`,
 		Example: `  stint deploy model.tar.gz --script inference.py --runtime sklearn --name digits
   stint deploy s3://bucket/digits/output/model.tar.gz --script src/inference.py --source-dir src --instance ml.t2.medium
+  stint deploy model.tar.gz --script inference.py --serverless 2GB --name digits
   stint invoke digits --data '[[0, 1, 2]]'
   stint endpoint delete digits`,
 		Args: oneArgument("a model.tar.gz, here or in S3"),
-		RunE: func(c *cobra.Command, args []string) error { return a.deploy(c.Context(), args[0], f) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if err := f.serverless.check(c.Flags().Changed("instance") || c.Flags().Changed("count")); err != nil {
+				return err
+			}
+			return a.deploy(c.Context(), args[0], f)
+		},
 	}
 	flags := c.Flags()
 	flags.StringVar(&f.script, "script", "", "inference `SCRIPT` that goes into the archive")
@@ -56,6 +64,7 @@ The model, its configuration and the endpoint have one name. The endpoint costs 
 	flags.StringVar(&f.image, "image", "", "container image `URI`, instead of a runtime by name")
 	flags.StringVar(&f.instance, "instance", "ml.m5.large", "instance `TYPE`")
 	flags.IntVar(&f.count, "count", 1, "how many instances")
+	f.serverless.define(c)
 	flags.StringVar(&f.name, "name", "", "`NAME` of the endpoint (default the model's name and the time)")
 	flags.StringArrayVar(&f.environment, "env", nil, "environment variable `NAME=VALUE` of the container; repeatable")
 	flags.BoolVar(&f.noWait, "no-wait", false, "print the endpoint's name and do not wait until it is in service")
@@ -181,10 +190,12 @@ func createEndpoint(ctx context.Context, c *client.Client, d *deployment) error 
 	if err != nil {
 		return err
 	}
-	err = c.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &d.name, ProductionVariants: []sagemaker.ProductionVariant{{
+	variant := sagemaker.ProductionVariant{
 		VariantName: new(deployedVariant), ModelName: &d.name, InitialInstanceCount: new(int32(d.count)), //nolint:gosec // the API bounds it
 		InstanceType: new(sagemaker.ProductionVariantInstanceType(d.instance)),
-	}}})
+	}
+	d.serverless.lay(&variant)
+	err = c.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &d.name, ProductionVariants: []sagemaker.ProductionVariant{variant}})
 	if err != nil {
 		_ = c.DeleteModel(ctx, d.name) // what refused the configuration is worth telling
 		return err
@@ -199,7 +210,11 @@ func createEndpoint(ctx context.Context, c *client.Client, d *deployment) error 
 // awaitEndpoint waits until the endpoint is in service or has failed. Whoever interrupts leaves it to itself.
 func (a *app) awaitEndpoint(ctx context.Context, c *client.Client, d *deployment) error {
 	began := a.now()
-	a.note("%s %s  on %d × %s", a.onErr.green("✓"), a.onErr.bold(d.name), d.count, d.instance)
+	on := fmt.Sprintf("on %d × %s", d.count, d.instance)
+	if d.serverless.megabytes > 0 {
+		on = "serverless, with " + d.serverless.memory
+	}
+	a.note("%s %s  %s", a.onErr.green("✓"), a.onErr.bold(d.name), on)
 	still := a.animate(func(frame string) string {
 		return fmt.Sprintf("%s %s  %s", a.onErr.cyan(frame), a.onErr.bold("Creating"), clock(a.now().Sub(began)))
 	})

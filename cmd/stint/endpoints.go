@@ -158,6 +158,10 @@ func (e *describedEndpoint) instances() string {
 	}
 	var out []string
 	for _, v := range e.Config.ProductionVariants {
+		if v.ServerlessConfig != nil {
+			out = append(out, serverlessText(v.ServerlessConfig))
+			continue
+		}
 		count := shapes.Value(v.InitialInstanceCount)
 		for _, s := range e.ProductionVariants {
 			if shapes.Value(s.VariantName) == shapes.Value(v.VariantName) {
@@ -270,8 +274,14 @@ func (a *app) printVariants(e *describedEndpoint) {
 		if len(v.DeployedImages) > 0 {
 			image = shapes.Value(v.DeployedImages[0].SpecifiedImage)
 		}
-		t.add(*v.VariantName, image, shapes.Value(config.ModelName), string(shapes.Value(config.InstanceType)),
-			fmt.Sprintf("%d of %d", shapes.Value(v.CurrentInstanceCount), shapes.Value(v.DesiredInstanceCount)), fmt.Sprintf("%g", shapes.Value(v.CurrentWeight)))
+		instance, ready := string(shapes.Value(config.InstanceType)), fmt.Sprintf("%d of %d", shapes.Value(v.CurrentInstanceCount), shapes.Value(v.DesiredInstanceCount))
+		switch c := v.CurrentServerlessConfig; {
+		case c != nil:
+			instance, ready = serverlessText(c), "as asked"
+		case *e.EndpointStatus == sagemaker.EndpointStatusInService && shapes.Value(v.CurrentInstanceCount) == 0:
+			ready = "asleep"
+		}
+		t.add(*v.VariantName, image, shapes.Value(config.ModelName), instance, ready, fmt.Sprintf("%g", shapes.Value(v.CurrentWeight)))
 	}
 	a.print("")
 	for _, line := range t.lines(a.onOut) {
