@@ -129,6 +129,9 @@ func (s *Server) Discard() {
 	}
 }
 
+// Agents is how many of this server's agents live.
+func (s *Server) Agents() int { return len(s.agents()) }
+
 // agents are the pids of this server's agents that live: the processes with its folder in their arguments.
 func (s *Server) agents() []int {
 	var pids []int

@@ -157,6 +157,11 @@ func (f *upFlags) check() error {
 			return usage("--%s %q is not an address; it should look like 127.0.0.1:9400", flag, address)
 		}
 	}
+	for flag, d := range map[string]time.Duration{"stop-grace": f.stopGrace, "serverless-keep": f.serverlessKeep, "spot-notice": f.spotNotice} {
+		if d < 0 || d%time.Second != 0 {
+			return usage("--%s %v should be whole seconds, such as 30s", flag, d)
+		}
+	}
 	switch {
 	case !regionForm.MatchString(f.region):
 		return usage("--region %q is not a region; it should look like us-east-1", f.region)
@@ -164,12 +169,6 @@ func (f *upFlags) check() error {
 		return usage("--account %q is not an account; it should be twelve digits", f.account)
 	case f.cpus < 0:
 		return usage("--cpus %g is below zero", f.cpus)
-	case f.stopGrace < 0 || f.stopGrace%time.Second != 0:
-		return usage("--stop-grace %v should be whole seconds, such as 30s", f.stopGrace)
-	case f.serverlessKeep < 0 || f.serverlessKeep%time.Second != 0:
-		return usage("--serverless-keep %v should be whole seconds, such as 60s", f.serverlessKeep)
-	case f.spotNotice < 0 || f.spotNotice%time.Second != 0:
-		return usage("--spot-notice %v should be whole seconds, such as 30s", f.spotNotice)
 	case !(f.spot.Discount >= 0 && f.spot.Discount < 1): // not a number, too
 		return usage("--spot-discount %v should be from 0 to less than 1, such as 0.7", f.spot.Discount)
 	}
