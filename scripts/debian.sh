@@ -12,7 +12,7 @@ case "${1:-base}" in
   # python3-torch is PyTorch for the CPU (the Python registry's is several GB of CUDA) and lives in /usr/bin/python3, so
   # that the user's script finds boto3 there too.
   base) packages=(python3-venv python3-pip python3-torch python3-boto3) ;;
-  bench) packages=(slurm-wlm munge) ;;
+  bench) packages=(slurm-wlm munge nginx-light) ;;
   *) echo "usage: scripts/debian.sh [base|bench]" >&2; exit 2 ;;
 esac
 
