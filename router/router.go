@@ -12,7 +12,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -39,7 +38,7 @@ type Config struct {
 
 // Router forwards invocations.
 type Router struct {
-	transport *http.Transport
+	dialer    *net.Dialer
 	clock     platform.Clock
 	meter     *meter
 	perTarget int64 // invocations at one container at once
@@ -77,17 +76,17 @@ type variant struct {
 type target struct {
 	platform.Target
 	busy atomic.Int64
+	pool pool
 }
 
 var _ platform.Routes = (*Router)(nil)
 
 // New makes a Router without routes.
 func New(c Config) *Router {
-	dialer := &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second}
-	return &Router{endpoints: map[string]*endpoint{}, flows: map[string]map[string]*flow{}, stirred: make(chan string, 1024), perTarget: perTarget, clock: c.Clock, meter: newMeter(c), transport: &http.Transport{
-		DialContext: dialer.DialContext, MaxIdleConnsPerHost: idlePerTarget, IdleConnTimeout: idleConnection,
-		DisableCompression: true, ForceAttemptHTTP2: false, WriteBufferSize: 32 << 10, ReadBufferSize: 32 << 10,
-	}}
+	return &Router{
+		endpoints: map[string]*endpoint{}, flows: map[string]map[string]*flow{}, stirred: make(chan string, 1024), perTarget: perTarget, clock: c.Clock,
+		meter: newMeter(c), dialer: &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second},
+	}
 }
 
 // Start begins to write metrics down; it forwards without it too.
@@ -96,7 +95,13 @@ func (r *Router) Start() { r.meter.start() }
 // Stop writes down what was counted and lets go of idle connections. Whoever calls it lets no one in any more.
 func (r *Router) Stop() {
 	r.meter.stop()
-	r.transport.CloseIdleConnections()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.endpoints {
+		for _, t := range e.targets() {
+			t.pool.close()
+		}
+	}
 }
 
 // Set replaces an endpoint's route. Targets that stay keep their count of what is under way.
@@ -133,7 +138,11 @@ func (r *Router) prepare(name string, variants []platform.RouteVariant, known ma
 			v.elastic, v.bound = rv.Elastic, int64(rv.Elastic.PerTarget)
 		}
 		for _, rt := range rv.Targets {
-			v.targets = append(v.targets, cmp.Or(known[rt], &target{Target: rt}))
+			t := known[rt]
+			if t == nil {
+				t = &target{Target: rt, pool: pool{address: rt.Address, dialer: r.dialer}}
+			}
+			v.targets = append(v.targets, t)
 		}
 		if v.open() {
 			made.weight += v.weight
@@ -193,7 +202,8 @@ func (r *Router) find(in platform.Invocation) (*variant, error) {
 func (r *Router) try(ctx context.Context, in platform.Invocation, v *variant) (*platform.Answer, error) {
 	defer v.letIn.Add(-1)
 	// A container that could not be reached has not seen the request: another one may have it.
-	refused, bound := notReady(in.Endpoint), cmp.Or(v.bound, r.perTarget)
+	var refused error
+	bound := cmp.Or(v.bound, r.perTarget)
 	send := r.send
 	if v.flow != nil {
 		send = r.work
@@ -214,6 +224,9 @@ func (r *Router) try(ctx context.Context, in platform.Invocation, v *variant) (*
 			return nil, err
 		}
 		refused = platform.Errorf(platform.Unavailable, in.Endpoint, "no container of variant %s can be reached: %w", v.name, err)
+	}
+	if refused == nil {
+		refused = notReady(in.Endpoint)
 	}
 	return nil, refused
 }

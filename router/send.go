@@ -1,85 +1,120 @@
 package router
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"sync"
+	"os"
 	"time"
 
 	"github.com/stint-ml/stint/platform"
 )
 
+// invocationPath is where a container takes invocations.
+const invocationPath = "/invocations"
+
+// errDeadline is what a connection says whose time is over, or whose caller has gone.
+var errDeadline = os.ErrDeadlineExceeded
+
 // send hands an invocation to one target.
 func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t *target) (*platform.Answer, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, invokeTime, platform.ErrTooLate)
-	request, err := newRequest(ctx, t.Address, in)
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	sent := r.clock.Now()
-	response, err := r.transport.RoundTrip(request) // whoever has the answer closes its body
-	if err != nil {
-		if errors.Is(context.Cause(ctx), platform.ErrTooLate) {
-			err = platform.ErrTooLate
+	a := &answer{router: r, ctx: ctx, in: in, variant: v, target: t}
+	for {
+		c, err := t.pool.take(ctx)
+		if err != nil {
+			return nil, a.reason(err)
 		}
-		cancel()
-		return nil, err
+		sent := r.clock.Now()
+		a.connection, a.watching = c, context.AfterFunc(ctx, c.interrupt)
+		a.response, a.written, err = c.ask(&in, invocationPath)
+		if err == nil {
+			a.model = r.clock.Now().Sub(sent)
+			a.whole = a.response.ContentLength == 0
+			return &platform.Answer{Variant: v.name, Target: t.Target, Status: a.response.StatusCode, Header: a.response.Header, Body: a}, nil
+		}
+		a.watching()
+		c.Close()
+		if c.used && errors.Is(err, errUnsent) && ctx.Err() == nil {
+			continue // the container had closed it just now; another one, or in the end a new one, will do
+		}
+		return nil, a.reason(err)
 	}
-	answer := &body{ReadCloser: response.Body, ctx: ctx, clock: r.clock, model: r.clock.Now().Sub(sent)}
-	answer.done = sync.OnceFunc(func() {
-		cancel()
-		t.busy.Add(-1)
-		r.meter.count(ended{
-			endpoint: in.Endpoint, variant: v.name, config: v.config, instances: len(v.targets), status: response.StatusCode, failed: answer.broken,
-			model: answer.model, overhead: max(0, r.clock.Now().Sub(in.Arrived)-answer.model), // the clock may have been set meanwhile
-		})
-	})
-	return &platform.Answer{Variant: v.name, Target: t.Target, Status: response.StatusCode, Header: response.Header, Body: answer}, nil
 }
 
-// newRequest is what the container gets.
-func newRequest(ctx context.Context, address string, in platform.Invocation) (*http.Request, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+address+"/invocations", bytes.NewReader(in.Body))
-	if err != nil {
-		return nil, platform.Errorf(platform.Internal, in.Endpoint, "address %q of a container: %w", address, err)
-	}
-	for name, values := range in.Header {
-		request.Header[name] = values
-	}
-	return request, nil
+// answer is a container's answer under way: its body, which ends its invocation when it is closed. It adds up how long the
+// container lets its reader wait.
+type answer struct {
+	router     *Router
+	ctx        context.Context // the invocation's
+	in         platform.Invocation
+	variant    *variant
+	target     *target
+	connection *connection
+	watching   func() bool // ends the watch on ctx; false: the connection has been interrupted
+	response   *http.Response
+	written    chan error
+	model      time.Duration
+	whole      bool // the container came to its end
+	broken     bool // it did not, and not because the caller left
+	closed     bool
 }
 
-// body is an answer's body that ends its invocation when it is closed. It adds up how long the container lets its reader wait.
-type body struct {
-	io.ReadCloser
-	ctx    context.Context // the invocation's
-	clock  platform.Clock
-	model  time.Duration
-	broken bool // the container did not come to its end
-	done   func()
+// reason words an error of the connection: ErrTooLate when the invocation's time is over, the context's when the caller has gone.
+func (a *answer) reason(err error) error {
+	switch {
+	case a.ctx.Err() != nil:
+		return context.Cause(a.ctx)
+	case errors.Is(err, errDeadline):
+		return platform.ErrTooLate
+	}
+	return err
 }
 
 // Read says ErrTooLate of an answer that is not whole when its time is over.
-func (b *body) Read(p []byte) (int, error) {
-	from := b.clock.Now()
-	n, err := b.ReadCloser.Read(p)
-	b.model += b.clock.Now().Sub(from)
-	if err != nil && !errors.Is(err, io.EOF) {
-		cause := context.Cause(b.ctx) // another one than the time is that the caller has gone
-		late := errors.Is(cause, platform.ErrTooLate)
-		b.broken = cause == nil || late
-		if late {
-			err = platform.ErrTooLate
-		}
+func (a *answer) Read(p []byte) (int, error) {
+	from := a.router.clock.Now()
+	n, err := a.response.Body.Read(p)
+	a.model += a.router.clock.Now().Sub(from)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		a.whole = true
+	default:
+		a.broken = a.ctx.Err() == nil
+		err = a.reason(err)
 	}
 	return n, err
 }
 
-func (b *body) Close() error {
-	defer b.done()
-	return b.ReadCloser.Close()
+// Close ends the invocation. The connection is used again if the answer has been read to its end.
+func (a *answer) Close() error {
+	if a.closed {
+		return nil
+	}
+	a.closed = true
+	if a.watching() && a.whole && !a.response.Close && a.hasBeenSent() {
+		a.target.pool.give(a.connection)
+	} else {
+		a.connection.Close()
+	}
+	a.target.busy.Add(-1)
+	a.router.meter.count(ended{
+		endpoint: a.in.Endpoint, variant: a.variant.name, config: a.variant.config, instances: len(a.variant.targets), status: a.response.StatusCode, failed: a.broken,
+		model: a.model, overhead: max(0, a.router.clock.Now().Sub(a.in.Arrived)-a.model), // the clock may have been set meanwhile
+	})
+	return nil
+}
+
+// hasBeenSent says that all of the request was written.
+func (a *answer) hasBeenSent() bool {
+	if a.written == nil {
+		return true
+	}
+	select {
+	case err := <-a.written:
+		return err == nil
+	default:
+		return false
+	}
 }

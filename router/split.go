@@ -84,6 +84,7 @@ func (r *Router) retire(e, by *endpoint) {
 	for _, t := range e.targets() {
 		if !slices.Contains(stay, t) {
 			e.gone = append(e.gone, t)
+			t.pool.close()
 		}
 	}
 	if !e.over() {

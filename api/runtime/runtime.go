@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
@@ -85,7 +86,7 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	}
 	in := platform.Invocation{Endpoint: name, Variant: r.Header.Get(headerVariant), Header: map[string][]string{}, Body: body, Arrived: call.Now}
 	for _, h := range passed {
-		if v := r.Header.Values(h); len(v) > 0 {
+		if v := r.Header[h]; len(v) > 0 {
 			in.Header[h] = v
 		}
 	}
@@ -103,43 +104,51 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	return operation.write(w, answer)
 }
 
-// write streams a container's answer.
+// copying are the buffers through which answers pass.
+var copying = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// write streams a container's answer. Of one that does not say how long it is, each piece is passed on at once.
 func write(w http.ResponseWriter, a *platform.Answer) error {
 	h := w.Header()
 	give(h, a)
-	if v := http.Header(a.Header).Get("Content-Length"); v != "" {
-		h["Content-Length"] = []string{v}
+	var flush func() error
+	if v := a.Header["Content-Length"]; len(v) > 0 {
+		h["Content-Length"] = v[:1:1]
+	} else {
+		flush = http.NewResponseController(w).Flush
 	}
 	w.WriteHeader(http.StatusOK)
-	if _, err := io.Copy(flushing{w, http.NewResponseController(w), http.Header(a.Header).Get("Content-Length") == ""}, a.Body); err != nil {
-		panic(http.ErrAbortHandler) // half of an answer must not look like a whole one
+	buffer := copying.Get().(*[32 << 10]byte)
+	defer copying.Put(buffer)
+	for {
+		n, failed := a.Body.Read(buffer[:])
+		var err error
+		if n > 0 {
+			_, err = w.Write(buffer[:n])
+		}
+		if n > 0 && err == nil && flush != nil {
+			err = flush()
+		}
+		if errors.Is(failed, io.EOF) {
+			failed = nil
+			if err == nil {
+				return nil
+			}
+		}
+		if failed != nil || err != nil {
+			panic(http.ErrAbortHandler) // half of an answer must not look like a whole one
+		}
 	}
-	return nil
 }
 
 // give adds the headers of an answer.
 func give(h http.Header, a *platform.Answer) {
 	for _, name := range returned {
-		if v := http.Header(a.Header).Values(name); len(v) > 0 {
+		if v := a.Header[name]; len(v) > 0 {
 			h[name] = v
 		}
 	}
 	h[headerInvoked] = []string{a.Variant}
-}
-
-// flushing passes on at once what a container streams.
-type flushing struct {
-	io.Writer
-	control *http.ResponseController
-	each    bool
-}
-
-func (f flushing) Write(p []byte) (int, error) {
-	n, err := f.Writer.Write(p)
-	if err == nil && f.each {
-		err = f.control.Flush()
-	}
-	return n, err
 }
 
 // refusal is the answer when no container gave one.
