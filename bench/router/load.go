@@ -187,9 +187,8 @@ func (r *running) loop(ctx context.Context, began time.Time) error {
 }
 
 func (r *running) send(due time.Time) error {
-	last := len(r.idle) - 1
-	c := r.idle[last]
-	r.idle = r.idle[:last]
+	c := r.idle[0] // in turn, so that none comes to idle for longer than the server allows
+	r.idle = append(r.idle[:0], r.idle[1:]...)
 	c.due, c.answer = due, c.answer[:0]
 	n, err := unix.Write(c.fd, r.request)
 	if err == nil && n < len(r.request) {
