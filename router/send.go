@@ -27,7 +27,7 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		}
 		sent := r.clock.Now()
 		a.connection, a.watching = c, context.AfterFunc(ctx, c.interrupt)
-		a.response, a.written, err = c.ask(&in, invocationPath)
+		a.response, a.written, err = c.ask(&in, invocationPath) //nolint:bodyclose // that would read all the rest; Close deals with the connection
 		if err == nil {
 			a.model = r.clock.Now().Sub(sent)
 			a.whole = a.response.ContentLength == 0

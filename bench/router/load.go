@@ -75,6 +75,7 @@ type running struct {
 	epoll, timer int
 	byFD         map[int32]*connection
 	idle         []*connection
+	due          time.Time // the next request, at a rate
 	took         rig.Durations
 	buffer       []byte
 }
@@ -140,26 +141,16 @@ func connect(address string) (*connection, error) {
 // loop is the life of a load.
 func (r *running) loop(ctx context.Context, began time.Time) error {
 	events := make([]unix.EpollEvent, 256)
-	due, end := began, began.Add(r.during)
-	interval := time.Second
-	if r.rate > 0 {
-		interval = time.Second / time.Duration(r.rate)
-	}
+	r.due = began
+	end := began.Add(r.during)
 	for {
 		// 1. Send what is due. What finds no idle connection waits, and its time runs.
 		now := time.Now()
-		sending := now.Before(end) && ctx.Err() == nil
-		for sending && len(r.idle) > 0 && !(r.rate > 0 && due.After(now)) {
-			at := now
-			if r.rate > 0 {
-				at = due
-				due = due.Add(interval)
-			}
-			if err := r.send(at); err != nil {
+		if now.Before(end) && ctx.Err() == nil {
+			if err := r.sendDue(now); err != nil {
 				return err
 			}
-		}
-		if !sending && len(r.idle) == len(r.byFD) {
+		} else if len(r.idle) == len(r.byFD) {
 			return context.Cause(ctx)
 		}
 		// 2. Sleep until an answer comes or a request is due.
@@ -174,16 +165,28 @@ func (r *running) loop(ctx context.Context, began time.Time) error {
 		}
 		// 3. Take the answers.
 		for _, e := range events[:n] {
-			if int(e.Fd) == r.timer && r.rate > 0 {
-				var ticks [8]byte
-				_, _ = unix.Read(r.timer, ticks[:]) // only rings
-				continue
-			}
-			if err := r.receive(r.byFD[e.Fd]); err != nil {
+			if err := r.receive(e.Fd); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// sendDue sends all that is due now, as far as there are idle connections.
+func (r *running) sendDue(now time.Time) error {
+	for len(r.idle) > 0 {
+		at := now
+		if r.rate > 0 {
+			if at = r.due; at.After(now) {
+				return nil
+			}
+			r.due = at.Add(time.Second / time.Duration(r.rate))
+		}
+		if err := r.send(at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *running) send(due time.Time) error {
@@ -197,8 +200,13 @@ func (r *running) send(due time.Time) error {
 	return err
 }
 
-func (r *running) receive(c *connection) error {
-	n, err := unix.Read(c.fd, r.buffer)
+// receive takes what has come at a descriptor.
+func (r *running) receive(fd int32) error {
+	n, err := unix.Read(int(fd), r.buffer)
+	c := r.byFD[fd]
+	if c == nil { // the timer, which only rings
+		return nil
+	}
 	if err != nil {
 		return err
 	}

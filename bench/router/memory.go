@@ -135,19 +135,7 @@ type sample struct {
 func (b *bench) soakFor(ctx context.Context) error {
 	began, errs := time.Now(), make(chan error, 2)
 	for _, endpoint := range []string{"fast", capturedWorker} {
-		go func() {
-			for time.Since(began) < b.soak && ctx.Err() == nil { // signed anew now and then
-				request, err := b.signed(endpoint, "invocations")
-				if err == nil {
-					_, err = (load{b.stintAddress(), request, calmClients, calmRate / 2, min(b.soak-time.Since(began), time.Minute)}).run(ctx)
-				}
-				if err != nil {
-					errs <- err
-					return
-				}
-			}
-			errs <- nil
-		}()
+		go func() { errs <- b.keepAtWork(ctx, endpoint, began.Add(b.soak)) }()
 	}
 	var samples []sample
 	for left := 2; left > 0; {
@@ -169,6 +157,25 @@ func (b *bench) soakFor(ctx context.Context) error {
 	if len(samples) < 6 {
 		return fmt.Errorf("a soak of %v is too short", b.soak)
 	}
+	b.tellSoak(samples)
+	return nil
+}
+
+// keepAtWork asks an endpoint until a time. Requests are signed anew now and then, before their signature is too old.
+func (b *bench) keepAtWork(ctx context.Context, endpoint string, until time.Time) error {
+	for time.Now().Before(until) && ctx.Err() == nil {
+		request, err := b.signed(endpoint, "invocations")
+		if err != nil {
+			return err
+		}
+		if _, err := (load{b.stintAddress(), request, calmClients, calmRate / 2, min(time.Until(until), time.Minute)}).run(ctx); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (b *bench) tellSoak(samples []sample) {
 	third := len(samples) / 3 // what comes first is warming up
 	was, is := least(samples[third:2*third]), least(samples[2*third:])
 	steady := is.Goroutines <= was.Goroutines+5 && is.Heap <= was.Heap+was.Heap/10+1<<20 && is.Resident <= was.Resident+was.Resident/10
@@ -177,7 +184,6 @@ func (b *bench) soakFor(ctx context.Context) error {
 		fmt.Sprintf("goroutines %d → %d, heap %.1f → %.1f MiB, resident %d → %d MiB", was.Goroutines, is.Goroutines,
 			float64(was.Heap)/(1<<20), float64(is.Heap)/(1<<20), was.Resident>>20, is.Resident>>20), "", &steady)
 	b.report.Note("soak: the least of the second third → of the last third; a leak raises the least, a collector's saw does not")
-	return nil
 }
 
 // least takes the least of each figure.
