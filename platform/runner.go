@@ -59,3 +59,9 @@ type Undelivered interface {
 	// Reports gives the reports above seq in order; none when there are none or the agent is unknown.
 	Reports(ctx context.Context, id AgentID, after int64) ([]Report, error)
 }
+
+// MemoryMeter is optional in a Runner: it tells how much memory the processes below an agent have now, what they share counted
+// once. known is false when that cannot be told.
+type MemoryMeter interface {
+	MemoryInUse(id AgentID) (bytes int64, known bool)
+}

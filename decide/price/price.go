@@ -100,26 +100,37 @@ const (
 	mostInstances   = 1000
 )
 
-// Of prices a mode. It is the one function that break-evens, plots and advice go by.
+// Of prices a mode, with as much of everything as the load takes. It is the one function that break-evens, plots and advice go by.
 func (c Case) Of(m Mode) Cost {
 	cost := Cost{Mode: m}
-	if cost.Why = c.unfit(m); cost.Why != "" {
-		return cost
-	}
-	switch m {
-	case RealTime, Asleep:
-		c.online(&cost)
-	case Serverless, Provisioned:
-		c.serverless(&cost)
-	case Async:
-		c.async(&cost)
-	case Batch:
-		c.batch(&cost)
+	if cost.Why = c.unfit(m); cost.Why == "" {
+		c.fill(&cost)
 	}
 	if cost.Why != "" {
 		return Cost{Mode: m, Why: cost.Why}
 	}
 	return cost
+}
+
+// Now prices a mode with the instances, or the requests that are kept ready for, that there are, whether they fit the load or not.
+func (c Case) Now(m Mode, units int64) platform.Money {
+	cost := Cost{Mode: m, Units: units}
+	c.fill(&cost)
+	return cost.Monthly
+}
+
+// fill reckons the cost, for as many units as it says or, when it says none, as the load takes.
+func (c Case) fill(cost *Cost) {
+	switch cost.Mode {
+	case RealTime, Asleep:
+		c.online(cost)
+	case Serverless, Provisioned:
+		c.serverless(cost)
+	case Async:
+		c.async(cost)
+	case Batch:
+		c.batch(cost)
+	}
 }
 
 // unfit says why a mode cannot take the requests, however many they are.
@@ -174,20 +185,21 @@ func (c Case) parallel() int64 { return int64(max(1, c.Parallel)) }
 
 // online prices instances that answer at once, always there or asleep when nothing is asked.
 func (c Case) online(cost *Cost) {
-	units := c.instances()
-	if units == 0 {
+	if cost.Units == 0 {
+		cost.Units = c.instances()
+	}
+	if cost.Units == 0 {
 		cost.Why = fmt.Sprintf("it takes more than %d instances", mostInstances)
 		return
 	}
-	cost.Units = units
 	up := Month.Seconds()
 	if cost.Mode == Asleep {
 		awake, starts := c.Load.awake(c.SleepAfter+c.Latency, c.StartUp)
 		up *= awake
 		c.waits(cost, starts)
 	}
-	cost.charge(c.Instance, up, units)
-	cost.Hours = up * float64(units) / 3600
+	cost.charge(c.Instance, up, cost.Units)
+	cost.Hours = up * float64(cost.Units) / 3600
 }
 
 // waits notes how often and by how many requests a start is waited for: by those that cause it and those that come meanwhile.
@@ -205,7 +217,9 @@ func (c Case) serverless(cost *Cost) {
 	if cost.Mode == Provisioned {
 		loss = unready
 	}
-	cost.Units = lossless(c.erlangs(), loss, serverlessMost)
+	if cost.Units == 0 {
+		cost.Units = lossless(c.erlangs(), loss, serverlessMost)
+	}
 	if cost.Units == 0 {
 		cost.Why = fmt.Sprintf("it takes more than %d requests at a time", serverlessMost)
 		return
@@ -280,9 +294,4 @@ func (c Case) erlangs() float64 { return c.Load.peak(c.Latency) * c.Latency.Seco
 func (c Case) instances() int64 {
 	n := servers(c.erlangs(), mostInstances*c.parallel())
 	return (n + c.parallel() - 1) / c.parallel()
-}
-
-// Always is what a number of instances that are always there cost in a month.
-func Always(rate platform.HourlyRate, instances int64) platform.Money {
-	return rate.Times(int64(Month.Seconds()), instances)
 }

@@ -150,7 +150,7 @@ func TestBreakEvenByHand(t *testing.T) {
 
 func TestAdvice(t *testing.T) {
 	t.Parallel()
-	always := func(n int64) platform.Money { return Always(perHour(115_000_000), n) }
+	always := func(n int64) platform.Money { return small(Even(0)).Now(RealTime, n) }
 	for _, c := range []struct {
 		name   string
 		of     Case
@@ -179,6 +179,28 @@ func TestAdvice(t *testing.T) {
 	}
 	if a := with(small(Even(1)), func(c *Case) { c.Payload = 1 << 40 }).Advise(RealTime, always(1)); a.Best != nil || a.Later != nil || a.Change {
 		t.Errorf("nothing takes it: %+v", a)
+	}
+}
+
+// What there is costs what it costs, also where it is too much or too little for the load, or a mode could not take it.
+func TestWhatIsPaidNow(t *testing.T) {
+	t.Parallel()
+	large := with(small(day(map[int]float64{600: 1})), func(c *Case) { c.Memory, c.Latency = 9<<30, 0 })
+	for _, c := range []struct {
+		of    Case
+		mode  Mode
+		units int64
+		want  string
+	}{
+		{large, RealTime, 3, "251.85 USD"},
+		{large, Asleep, 3, "2.6234375 USD"},             // three times what one costs
+		{large, Provisioned, 1, "118.26 USD"},           // 730 h × 9 GB × 0.018, and 30 ms of use, which are rounded to none
+		{small(Even(1e6)), Provisioned, 1, "28.58 USD"}, // half of what is kept for two, and the use
+		{small(Even(1e6)), Serverless, 0, "4.00 USD"},
+	} {
+		if got := c.of.Now(c.mode, c.units); got.String() != c.want {
+			t.Errorf("%d of %s: %v, want %s", c.units, c.mode, got, c.want)
+		}
 	}
 }
 
