@@ -15,6 +15,7 @@ import (
 	"github.com/stint-ml/stint/api/stint"
 	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/drivers/store/memory"
+	telemetry "github.com/stint-ml/stint/drivers/telemetry/memory"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/platform/catalog"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -123,7 +124,7 @@ func seedAll(t *testing.T, d *apitest.Door) {
 
 func TestScenarios(t *testing.T) {
 	t.Parallel()
-	own, err := catalog.Read(strings.NewReader(catalog.Header + "\nml.box.huge,2,8,,0,0,0.3,,USD\nml.m5.large,2,8,,0,0,0.115,,USD\nml.odd.large,2,8,,0,0,0.1,,USD\n"))
+	own, err := catalog.Read(strings.NewReader(catalog.Header + "\nml.box.huge,2,8,,0,0,0.3,,USD\nml.m5.large,2,8,,0,0,0.115,,USD\nml.odd.large,2,8,,0,0,0.1,,USD\nserverless,,1,,,,0.072,,USD\nserverless.provisioned,,1,,,,0.018,,USD\nserverless.provisioned-use,,1,,,,0.0414,,USD\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,12 +135,17 @@ func TestScenarios(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
 			t.Parallel()
+			var metrics *telemetry.Telemetry
 			d := apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
+				metrics = telemetry.New(d.Clock)
 				return []*api.Service{
-					stint.New(stint.Config{Store: d.Store, Catalog: own, Market: market{}, Notice: 60}), iam.New(d.Store, d.Identities, d.Random),
+					stint.New(stint.Config{Store: d.Store, Catalog: own, Market: market{}, Notice: 60, Metrics: metrics, Memory: fourHundred{}}), iam.New(d.Store, d.Identities, d.Random),
 				}
 			})
 			seedAll(t, d)
+			if strings.HasSuffix(file, "advice.txt") {
+				seedEndpoints(t, d, metrics)
+			}
 			apitest.Play(t, d, file)
 			if log := d.Log.String(); log != "" {
 				t.Errorf("something was logged: %s", log)

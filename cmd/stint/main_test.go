@@ -80,7 +80,7 @@ func newBundle(t *testing.T) *bundle {
 	}
 	b.door = apitest.Open(t, store, func(d *apitest.Door) []*api.Service {
 		b.logs = telemetry.New(d.Clock)
-		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), runtime.New(runtime.Config{Invoker: adder{}, Store: store, LogGroup: endpoint.LogGroup}), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws"), Market: market})}
+		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), runtime.New(runtime.Config{Invoker: adder{}, Store: store, LogGroup: endpoint.LogGroup}), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws"), Market: market, Metrics: b.logs})}
 	})
 	b.app = &app{
 		console: &console{out: b.out, err: b.err}, interrupts: b.interrupts, now: b.door.Clock.Now, program: "stint",

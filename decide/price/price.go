@@ -46,6 +46,7 @@ type Workload struct {
 	StartUp  time.Duration // from the launch of an instance until it answers
 	Parallel int           // requests that an instance works on at a time
 	GPU      bool          // the model runs on accelerators
+	Shares   bool          // its endpoint has other variants, beside which there can be no serverless or asynchronous one
 }
 
 // Prices are what things cost. Without a price of serverless inference it is not to be had.
@@ -144,6 +145,9 @@ func (c Case) unfit(m Mode) string {
 	}
 	if waits := m == Asleep || m == Serverless; waits && c.StartUp+c.Latency > onlineLimit {
 		return fmt.Sprintf("the first request would wait %s until an instance is up, longer than the %s that it may take", c.StartUp.Round(time.Second), onlineLimit)
+	}
+	if c.Shares && (m == Serverless || m == Provisioned || m == Async) {
+		return "it would have to be the only variant of its endpoint"
 	}
 	if m == Serverless || m == Provisioned {
 		return c.unfitServerless()

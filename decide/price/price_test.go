@@ -112,6 +112,7 @@ func TestAModeThatCannotTakeTheLoadSaysWhy(t *testing.T) {
 		{Serverless, func(c *Case) { c.Payload = 4<<20 + 1 }, "a request has up to 4194305 bytes, more than the 4 MB that it takes"},
 		{Serverless, func(c *Case) { c.Slowest = 61 * time.Second }, "a request takes up to 1m1s, longer than the 1m0s that it may"},
 		{Serverless, func(c *Case) { c.GPU = true }, "it has no accelerators"},
+		{Async, func(c *Case) { c.Shares = true }, "it would have to be the only variant of its endpoint"},
 		{Provisioned, func(c *Case) { c.Prices.Serverless = nil }, "the catalogue has no price for it"},
 		{Serverless, func(c *Case) { c.Load = Even(1e9); c.Latency = 2 * time.Second }, "it takes more than 200 requests at a time"},
 		{Serverless, func(c *Case) { c.StartUp = time.Minute }, "the first request would wait 1m0s until an instance is up, longer than the 1m0s that it may take"},

@@ -245,7 +245,9 @@ func (s *Server) startFront(context.Context) error {
 			sagemaker.New(sagemaker.Config{Store: s.store, Catalog: s.catalogue, RequireCheckpoints: s.Spot.RequireCheckpoints}),
 			sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader), logs.New(s.telemetry), cloudwatch.New(s.telemetry, s.store),
 			runtime.New(runtime.Config{Invoker: s.router, Store: s.store, LogGroup: endpoint.LogGroup}),
-			stint.New(stint.Config{Store: s.store, Catalog: s.catalogue, Market: s.market, Notice: s.Spot.Notice}),
+			stint.New(stint.Config{
+				Store: s.store, Catalog: s.catalogue, Market: s.market, Notice: s.Spot.Notice, Metrics: s.telemetry, Memory: s.runner, ServerlessKeep: s.ServerlessKeep,
+			}),
 		},
 		S3: s.s3.Handler(), Agent: agents.Handler(control.Links{platform.KindTrainingJob: s.training, platform.KindEndpoint: s.endpoints}, s.Log), Metrics: metricsPage(),
 		Health: func(ctx context.Context) error {
