@@ -44,6 +44,8 @@ type Config struct {
 
 	// Checkpoints makes what keeps the checkpoints of a job that wants it. Nil: such a job fails.
 	Checkpoints func(CheckpointFolder) (Checkpoints, error)
+	// Front makes what stands before a container of many models. Nil: such an instance fails.
+	Front func(ModelSource) (Front, error)
 
 	Previous []Remains // of earlier attempts on this machine, the latest first
 

@@ -36,7 +36,7 @@ func (a *agent) fetch(ctx context.Context) error {
 	if err := a.fetchSource(ctx); err != nil {
 		return err
 	}
-	f := &fetcher{agent: a, made: map[string]bool{}, buffers: sync.Pool{New: func() any { return new([copyBytes]byte) }}}
+	f := &fetcher{agent: a, top: filepath.Join(a.Root, dataFolder), made: map[string]bool{}, buffers: sync.Pool{New: func() any { return new([copyBytes]byte) }}}
 	var total int64
 	for _, ch := range channels {
 		for _, o := range ch.objects {
@@ -69,6 +69,7 @@ func (a *agent) checkRoom(channels []channel) error {
 // fetcher puts objects on disk.
 type fetcher struct {
 	*agent
+	top     string       // a folder that is there, with all objects below it
 	done    atomic.Int64 // bytes
 	buffers sync.Pool
 
@@ -77,19 +78,48 @@ type fetcher struct {
 }
 
 func (f *fetcher) fetch(ctx context.Context, channels []channel) error {
-	var large, small []func(context.Context) error
+	var all []task
 	for _, ch := range channels {
-		base := filepath.Join(f.Root, dataFolder, ch.name)
-		if err := f.folder(base); err != nil {
+		tasks, err := f.tasks(filepath.Join(f.Root, dataFolder, ch.name), ch.objects)
+		if err != nil {
 			return err
 		}
-		for _, o := range ch.objects {
-			get := func(ctx context.Context) error { return f.get(ctx, base, o) }
-			if o.blob.Size >= largeBytes {
-				large = append(large, get)
-			} else {
-				small = append(small, get)
-			}
+		all = append(all, tasks...)
+	}
+	return f.do(ctx, all)
+}
+
+// fetchInto puts objects below one folder.
+func (f *fetcher) fetchInto(ctx context.Context, folder string, objects []object) error {
+	tasks, err := f.tasks(folder, objects)
+	if err != nil {
+		return err
+	}
+	return f.do(ctx, tasks)
+}
+
+// task is an object to be fetched.
+type task struct {
+	large bool
+	get   func(context.Context) error
+}
+
+// tasks are what it takes to have objects below a folder, which is made.
+func (f *fetcher) tasks(base string, objects []object) (tasks []task, err error) {
+	for _, o := range objects {
+		tasks = append(tasks, task{o.blob.Size >= largeBytes, func(ctx context.Context) error { return f.get(ctx, base, o) }})
+	}
+	return tasks, f.folder(base)
+}
+
+// do fetches few large objects and many small ones at once.
+func (f *fetcher) do(ctx context.Context, tasks []task) error {
+	var large, small []func(context.Context) error
+	for _, t := range tasks {
+		if t.large {
+			large = append(large, t.get)
+		} else {
+			small = append(small, t.get)
 		}
 	}
 	both, shared := errgroup.WithContext(ctx)
@@ -184,7 +214,7 @@ func (f *fetcher) folder(path string) error {
 	path = filepath.Clean(path)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, dir := range upTo(filepath.Join(f.Root, dataFolder), path) {
+	for _, dir := range upTo(f.top, path) {
 		if f.made[dir] {
 			continue
 		}

@@ -4,17 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/stint-ml/stint/platform"
-	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
@@ -24,6 +21,7 @@ const (
 	longestPing  = 500 * time.Millisecond
 	healthTime   = 4 * 60 // AWS's seconds for a container to become healthy
 	portVariable = "SAGEMAKER_BIND_TO_PORT"
+	manyVariable = "SAGEMAKER_MULTI_MODEL"
 	// sourceVariable names the folder of the user's program, or an archive of it in S3.
 	sourceVariable = "SAGEMAKER_SUBMIT_DIRECTORY"
 )
@@ -43,6 +41,9 @@ func (a *agent) readContainer() error {
 	for name, value := range a.container.Environment {
 		a.spec.Environment[name] = value
 	}
+	if platform.OfMany(&a.container) {
+		a.spec.Environment[manyVariable] = "true"
+	}
 	// The SageMaker SDK serves a script of its estimators from the archive that they were trained from.
 	a.spec.HyperParameters = map[string]string{sourceParameter: a.container.Environment[sourceVariable]}
 	a.job.Runtime.Entry, a.Shim = a.job.Runtime.Serve, a.ServeProgram
@@ -54,19 +55,21 @@ func (a *agent) readContainer() error {
 func (a *agent) serve(work, life context.Context) platform.Outcome {
 	// 1. Say so, and bring the model and, where it is apart, the program that serves it.
 	a.enter(platform.PhaseDownloading, "")
-	if err := a.fetchModel(work); err != nil {
+	if err := a.fetchServed(work); err != nil {
 		return a.outcomeOf(life, err)
 	}
-	if err := a.fetchSource(work); err != nil {
-		return a.outcomeOf(life, err)
-	}
-	// 2. Start the container on a port of its own.
-	address, err := freeAddress()
+	// 2. Start the container on a port of its own; callers of many models are met before it.
+	container, err := freeAddress()
 	if err != nil {
 		return a.outcomeOf(life, err)
 	}
-	_, port, _ := strings.Cut(address, ":")
+	_, port, _ := strings.Cut(container, ":")
 	a.spec.Environment[portVariable] = port
+	address, closeFront, err := a.openFront(container)
+	if err != nil {
+		return a.outcomeOf(life, err)
+	}
+	defer closeFront()
 	process, err := a.start(work)
 	if err != nil {
 		return a.outcomeOf(life, err)
@@ -75,7 +78,7 @@ func (a *agent) serve(work, life context.Context) platform.Outcome {
 	// 3. Say when it is healthy; a container that never is has failed.
 	var unhealthy atomic.Bool
 	vouching, done := context.WithCancel(work)
-	go a.vouch(vouching, address, func() {
+	go a.vouch(vouching, container, address, func() {
 		unhealthy.Store(true)
 		a.orders.stop()
 	})
@@ -100,8 +103,8 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// vouch asks the container until it is healthy, and reports that.
-func (a *agent) vouch(ctx context.Context, address string, fail func()) {
+// vouch asks the container until it is healthy, and reports that and where requests are to go.
+func (a *agent) vouch(ctx context.Context, container, address string, fail func()) {
 	limit := a.job.Health
 	if limit == 0 {
 		limit = healthTime
@@ -110,7 +113,7 @@ func (a *agent) vouch(ctx context.Context, address string, fail func()) {
 	defer stop()
 	pause := firstPing
 	for {
-		if ping(ctx, address) {
+		if ping(ctx, container) {
 			a.report(platform.Report{Phase: platform.PhaseInService, Address: address})
 			return
 		}
@@ -155,27 +158,4 @@ func (a *agent) judgeContainer(p *process, why error, tail string) platform.Outc
 		o = platform.Outcome{Kind: platform.AlgorithmError, Reason: clip("the container ended by itself. "+tail, ", exit code: "+strconv.Itoa(p.exitCode()))}
 	}
 	return o
-}
-
-// fetchModel lays out /opt/ml and brings the model's files into /opt/ml/model.
-func (a *agent) fetchModel(ctx context.Context) error {
-	for _, folder := range []string{"", modelFolder, "output", homeFolder} {
-		if err := a.owned(filepath.Join(a.Root, folder)); err != nil {
-			return err
-		}
-	}
-	uri := platform.URI(shapes.Value(a.container.ModelDataUrl))
-	if uri == "" {
-		return nil // a container that brings its own
-	}
-	err := a.fetchArchive(ctx, uri, filepath.Join(a.Root, modelFolder))
-	switch {
-	case platform.Is(err, platform.NotFound):
-		return clientError(string(uri), "Could not find model data at %s: %w", uri, err)
-	case platform.Is(err, platform.Denied):
-		return clientError(string(uri), "the model data %s may not be read by the model's role: %w", uri, err)
-	case err != nil:
-		return fmt.Errorf("fetch the model: %w", err)
-	}
-	return nil
 }

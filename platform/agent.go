@@ -26,6 +26,8 @@ type Assignment struct {
 	LogStream string          `json:"logStream"`
 	MaxRun    Seconds         `json:"maxRunSeconds"`           // of the user's code in this attempt; 0 = unbounded
 	Health    Seconds         `json:"healthSeconds,omitempty"` // of an endpoint's instance: from the container's start until it must answer /ping
+	Fetch     Seconds         `json:"fetchSeconds,omitempty"`  // of an endpoint's instance: that fetching its model may take
+	Memory    int64           `json:"memoryBytes,omitempty"`   // of an endpoint's instance: what its container may use
 	StopGrace Seconds         `json:"stopGraceSeconds"`        // between SIGTERM and SIGKILL
 	Purchase  Purchase        `json:"purchase"`
 	// Checkpoints is nil when the job has no CheckpointConfig.
@@ -90,7 +92,9 @@ type Report struct {
 	Message string        `json:"message,omitempty"` // with Phase: what people see as the status message; alone: a warning on the job
 	Logs    []LogEvent    `json:"logs,omitempty"`
 	Metrics []MetricValue `json:"metrics,omitempty"`
-	Outcome *Outcome      `json:"outcome,omitempty"`
+	// Figures are of an endpoint's instance; the control plane adds the dimensions.
+	Figures []Datum  `json:"figures,omitempty"`
+	Outcome *Outcome `json:"outcome,omitempty"`
 	// Checkpoint is told once its set is whole in the object store.
 	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
 }

@@ -112,11 +112,13 @@ type Variant struct {
 	Need       Capacity                      `json:"need"`             // of one instance, before it is clamped to the machine
 	Rate       HourlyRate                    `json:"rate"`             // on demand, of one instance, as the catalogue had it
 	// HealthTimeout bounds the time from the container's start until it answers /ping.
-	HealthTimeout Seconds   `json:"healthTimeoutSeconds"`
-	Replicas      []Replica `json:"replicas,omitempty"`
-	Failures      int       `json:"failures,omitempty"` // instances in a row that ended without having been ready
-	Hopeless      string    `json:"hopeless,omitempty"` // why no more is tried while the deployment comes up
-	RetryAt       time.Time `json:"retryAt,omitzero"`   // no instance is launched before
+	HealthTimeout Seconds `json:"healthTimeoutSeconds"`
+	// FetchTimeout bounds the time that fetching the model may take; 0 is the agent's own bound.
+	FetchTimeout Seconds   `json:"fetchTimeoutSeconds,omitempty"`
+	Replicas     []Replica `json:"replicas,omitempty"`
+	Failures     int       `json:"failures,omitempty"` // instances in a row that ended without having been ready
+	Hopeless     string    `json:"hopeless,omitempty"` // why no more is tried while the deployment comes up
+	RetryAt      time.Time `json:"retryAt,omitzero"`   // no instance is launched before
 }
 
 // Serverless is how a variant is served that has no instances of its own.
@@ -271,6 +273,7 @@ type RouteVariant struct {
 	Name    string
 	Config  string // the configuration that it is of
 	Weight  float64
+	OfMany  bool // its instances serve many models: an invocation has to name one
 	Targets []Target
 	Elastic *Elastic // nil: it has the instances that it has
 }
@@ -302,6 +305,7 @@ type Drains interface {
 type Invocation struct {
 	Endpoint string
 	Variant  string              // empty: by weight
+	Model    string              // of many that the endpoint has; empty: it has one
 	Header   map[string][]string // what the container is to see, in HTTP's canonical form
 	Body     []byte
 	Arrived  time.Time // at the server

@@ -21,6 +21,9 @@ func (e *endpoint) choose(in platform.Invocation) (*variant, error) {
 	if v == nil || !v.open() {
 		return nil, notReady(in.Endpoint)
 	}
+	if err := v.takes(in); err != nil {
+		return nil, err
+	}
 	return v, nil
 }
 
@@ -50,11 +53,15 @@ func notReady(name string) error {
 	return platform.Errorf(platform.Unavailable, name, "no container of endpoint %s is ready to answer", name)
 }
 
-// order gives the variant's targets, those with the least under way first; equals take turns.
-func (v *variant) order() []*target {
+// order gives the variant's targets in the order in which they are to be asked: those with the least under way first, where
+// equals take turns; of many models those first that are likely to have this one.
+func (v *variant) order(model string) []*target {
 	n := len(v.targets)
 	if n <= 1 || v.bound == 1 { // the first that is free, so that the others come to idle
 		return v.targets
+	}
+	if v.ofMany {
+		return v.near(model)
 	}
 	from := int(v.next.Add(1)) % n
 	out := slices.Concat(v.targets[from:], v.targets[:from])

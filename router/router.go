@@ -64,6 +64,7 @@ type variant struct {
 	config  string
 	coming  bool // it is of what an update brings
 	weight  float64
+	ofMany  bool // models: each is asked for where it is likely to be loaded
 	targets []*target
 	flow    *flow // nil unless it is elastic
 	elastic *platform.Elastic
@@ -75,6 +76,7 @@ type variant struct {
 // target is a container and how many invocations are under way at it. It lives as long as its address is routed to.
 type target struct {
 	platform.Target
+	seed uint64 // of its agent's name, for its place among those that a model prefers
 	busy atomic.Int64
 	pool pool
 }
@@ -133,14 +135,14 @@ func (r *Router) Set(name string, route platform.Route) {
 func (r *Router) prepare(name string, variants []platform.RouteVariant, known map[platform.Target]*target) *endpoint {
 	made := &endpoint{}
 	for _, rv := range variants {
-		v := &variant{name: rv.Name, config: rv.Config, weight: rv.Weight, flow: r.flowOf(name, rv)}
+		v := &variant{name: rv.Name, config: rv.Config, weight: rv.Weight, ofMany: rv.OfMany, flow: r.flowOf(name, rv)}
 		if rv.Elastic != nil {
 			v.elastic, v.bound = rv.Elastic, int64(rv.Elastic.PerTarget)
 		}
 		for _, rt := range rv.Targets {
 			t := known[rt]
 			if t == nil {
-				t = &target{Target: rt, pool: pool{address: rt.Address, dialer: r.dialer}}
+				t = &target{Target: rt, seed: hash(string(rt.Agent)), pool: pool{address: rt.Address, dialer: r.dialer}}
 			}
 			v.targets = append(v.targets, t)
 		}
@@ -208,7 +210,7 @@ func (r *Router) try(ctx context.Context, in platform.Invocation, v *variant) (*
 	if v.flow != nil {
 		send = r.work
 	}
-	for _, t := range v.order() {
+	for _, t := range v.order(in.Model) {
 		if t.busy.Add(1) > bound {
 			t.busy.Add(-1)
 			refused = platform.Errorf(platform.Unavailable, in.Endpoint, "variant %s: %w", v.name, platform.ErrBusy)

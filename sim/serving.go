@@ -74,7 +74,7 @@ func NewServing(machine platform.Capacity, plan func(config string) ServingPlan)
 func (w *Serving) boot() {
 	w.Routes = map[string]platform.Route{}
 	w.Controller = endpoint.New(endpoint.Config{
-		Store: w.Store, Runner: w.Machine, Runtimes: anyRuntime{}, Logs: w.Telemetry, Clock: w.Clock, Random: &w.random,
+		Store: w.Store, Runner: w.Machine, Runtimes: anyRuntime{}, Logs: w.Telemetry, Metrics: w.Telemetry, Clock: w.Clock, Random: &w.random,
 		Site: w.site, Routes: w, Room: control.NewRoom(), Log: slog.New(slog.DiscardHandler),
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
 	})

@@ -27,7 +27,6 @@ const (
 // The headers of an invocation, as the service model names them.
 const (
 	headerVariant    = "X-Amzn-Sagemaker-Target-Variant"
-	headerModel      = "X-Amzn-Sagemaker-Target-Model"
 	headerInvoked    = "X-Amzn-Invoked-Production-Variant"
 	headerAttributes = "X-Amzn-Sagemaker-Custom-Attributes"
 
@@ -77,9 +76,6 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	if r.Method != http.MethodPost || !known {
 		return platform.Errorf(platform.NotSupported, name, "Operation %s %s is not supported by this server", r.Method, r.URL.Path)
 	}
-	if r.Header.Get(headerModel) != "" {
-		return platform.Errorf(platform.NotSupported, name, "TargetModel (multi-model endpoints) is not supported by this server")
-	}
 	arn := call.Site.ARN("sagemaker", "endpoint/"+name)
 	if err := call.Authorize(ctx, operation.action, arn, nil); err != nil {
 		return err
@@ -93,12 +89,18 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	if v := r.Header.Values(operation.accept); len(v) > 0 {
 		in.Header["Accept"] = v
 	}
+	if err := target(&in, r.Header); err != nil {
+		return err
+	}
 	answer, err := s.Invoker.Invoke(ctx, in)
 	if err != nil {
 		return s.refusal(ctx, call, w, name, err)
 	}
 	defer answer.Body.Close()
 	if answer.Status < 200 || answer.Status > 299 {
+		if kind := refusedFor(in, answer); kind != "" {
+			return s.refusedModel(w, kind, answer)
+		}
 		return s.modelError(call, name, answer)
 	}
 	return operation.write(w, answer)
@@ -162,6 +164,8 @@ func (s *service) refusal(ctx context.Context, call *api.Call, w http.ResponseWr
 	case errors.Is(err, platform.ErrBusy):
 		w.Header().Set("Retry-After", retryAfter)
 		return &wire.Error{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: err.Error()}
+	case errors.Is(err, platform.ErrNoTargetModel):
+		return validation(fmt.Sprintf("Request %s is missing a target model header.", call.RequestID))
 	case platform.Is(err, platform.NotFound):
 		return s.unknown(ctx, call, w, name)
 	case platform.Is(err, platform.Invalid):

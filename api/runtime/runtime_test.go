@@ -235,8 +235,10 @@ func TestWhatIsNotTaken(t *testing.T) {
 			t.Errorf("%s is told as %+v", path, said)
 		}
 	}
-	if said := refused(t, post(t, d, root, invocations, nil, "X-Amzn-SageMaker-Target-Model", "m.tar.gz"), 400); said.Code != "UnsupportedOperation" {
-		t.Errorf("a target model is told as %+v", said)
+	for _, name := range []string{"../secret.tar.gz", "a/../../b", "a//b", ".", "..", "/", "a/./b", "a/", strings.Repeat("x", 1025)} {
+		if said := refused(t, post(t, d, root, invocations, nil, "X-Amzn-SageMaker-Target-Model", name), 400); said.Code != "ValidationError" {
+			t.Errorf("the target model %.20s is told as %+v", name, said)
+		}
 	}
 	large := bytes.NewReader(make([]byte, 25<<20+1))
 	if said := refused(t, post(t, d, root, invocations, large), http.StatusRequestEntityTooLarge); !strings.Contains(said.Message, "26214400 bytes") {

@@ -166,6 +166,7 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 		}
 		variant.Name, variant.Container, variant.Role = *v.VariantName, container, platform.ARN(*m.Spec.ExecutionRoleArn)
 		variant.Weight, variant.HealthTimeout = orOne(v.InitialVariantWeight), platform.Seconds(shapes.Value(v.ContainerStartupHealthCheckTimeoutInSeconds))
+		variant.FetchTimeout = platform.Seconds(shapes.Value(v.ModelDataDownloadTimeoutInSeconds))
 		d.Variants = append(d.Variants, variant)
 
 	}

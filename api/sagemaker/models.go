@@ -113,43 +113,10 @@ func checkContainer(c *sagemaker.ContainerDefinition) error {
 		return unsupported("ModelPackageName", "name an Image and its ModelDataUrl instead")
 	case c.Image == nil || *c.Image == "":
 		return invalid("You must specify an Image in the container definition")
-	case c.Mode != nil && *c.Mode == sagemaker.ContainerModeMultiModel:
-		return unsupported("Container mode MultiModel", "")
 	case len(c.AdditionalModelDataSources) > 0:
 		return unsupported("AdditionalModelDataSources", "")
 	}
 	return checkModelData(c)
-}
-
-// checkModelData brings the two ways of naming a model archive into one.
-func checkModelData(c *sagemaker.ContainerDefinition) error {
-	if source := c.ModelDataSource; source != nil && source.S3DataSource != nil {
-		if c.ModelDataUrl != nil {
-			return invalid("You can specify either ModelDataUrl or ModelDataSource, not both")
-		}
-		if d := source.S3DataSource; shapes.Value(d.S3DataType) != sagemaker.S3ModelDataTypeS3Object || shapes.Value(d.CompressionType) != sagemaker.ModelCompressionTypeGzip {
-			return unsupported("ModelDataSource other than one gzipped S3Object", "put the model into a model.tar.gz")
-		}
-	}
-	uri := modelData(c)
-	if uri == "" {
-		return nil
-	}
-	if _, key, err := uri.Split(); err != nil || key == "" {
-		return invalid("ModelDataUrl %q is not the S3 URI of a model archive", string(uri))
-	}
-	return nil
-}
-
-// modelData is where a container's model archive is, empty when it brings its own.
-func modelData(c *sagemaker.ContainerDefinition) platform.URI {
-	if c.ModelDataUrl != nil {
-		return platform.URI(*c.ModelDataUrl)
-	}
-	if source := c.ModelDataSource; source != nil && source.S3DataSource != nil {
-		return platform.URI(shapes.Value(source.S3DataSource.S3Uri))
-	}
-	return ""
 }
 
 func (s *service) describeModel(ctx context.Context, call *api.Call, in *sagemaker.DescribeModelInput) (*sagemaker.DescribeModelOutput, error) {

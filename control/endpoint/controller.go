@@ -27,6 +27,7 @@ type Config struct {
 	Runner   platform.Runner
 	Runtimes platform.Runtimes
 	Logs     platform.Logs
+	Metrics  platform.Metrics // where the figures go that instances report
 	Clock    platform.Clock
 	Random   io.Reader // a cryptographic source
 	Site     platform.Site

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"slices"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
@@ -62,7 +63,7 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	return platform.Assignment{
 		Agent: r.Agent, Kind: platform.KindEndpoint, Name: name, ARN: e.Status.ARN, Site: c.Site, Host: "algo-1", Hosts: []string{"algo-1"},
 		Spec: spec, Runtime: r.Runtime, CPUs: int(max(1, r.Capacity.MilliCPU/1000)), Endpoint: services, S3: s3, Session: session,
-		LogGroup: LogGroup(name), LogStream: r.LogStream, Health: v.HealthTimeout, StopGrace: c.StopGrace,
+		LogGroup: LogGroup(name), LogStream: r.LogStream, Health: v.HealthTimeout, Fetch: v.FetchTimeout, Memory: r.Capacity.MemoryBytes, StopGrace: c.StopGrace,
 	}, nil
 }
 
@@ -118,13 +119,7 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 	}
 	seq, err := c.deliveries.Take(r.Agent, r.ReportSeq, reports, func(fresh []platform.Report) error {
 		for _, report := range fresh {
-			if len(report.Logs) == 0 {
-				continue
-			}
-			err := c.Logs.Append(ctx, platform.LogBatch{
-				Group: LogGroup(name), Stream: r.LogStream, Producer: string(r.Agent), Seq: report.Seq, Events: report.Logs,
-			})
-			if err != nil {
+			if err := c.record(ctx, name, r, report); err != nil {
 				return err
 			}
 		}
@@ -142,6 +137,26 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 		return err
 	})
 	return platform.Ack{Seq: seq, Stop: !r.Left.IsZero() && !c.draining(e, r)}, err
+}
+
+// record keeps a report's lines of the log and its figures, which have databases of their own.
+func (c *Controller) record(ctx context.Context, name string, r *platform.Replica, report platform.Report) error {
+	if len(report.Logs) > 0 {
+		err := c.Logs.Append(ctx, platform.LogBatch{
+			Group: LogGroup(name), Stream: r.LogStream, Producer: string(r.Agent), Seq: report.Seq, Events: report.Logs,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(report.Figures) == 0 {
+		return nil
+	}
+	data := slices.Clone(report.Figures)
+	for i := range data {
+		data[i].Dimensions = map[string]string{"EndpointName": name, "VariantName": r.Variant}
+	}
+	return c.Metrics.PutData(ctx, string(r.Agent), report.Seq, data)
 }
 
 // concerns tells whether any report changes the endpoint's record; logs alone do not.

@@ -225,8 +225,8 @@ func (s *Server) openTraining(ctx context.Context) error {
 	s.router = router.New(router.Config{Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	s.alarms = alarm.New(alarm.Config{Store: s.store, Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	s.endpoints = endpoint.New(endpoint.Config{
-		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Clock: clock, Random: rand.Reader,
-		Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, KeepIdle: s.ServerlessKeep, Log: s.Log,
+		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
+		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, KeepIdle: s.ServerlessKeep, Log: s.Log,
 	})
 	s.training = training.New(training.Config{
 		Store: s.store, Runner: shared.Of(platform.KindTrainingJob), Room: room, Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
