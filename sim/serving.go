@@ -33,6 +33,9 @@ type Serving struct {
 	Agents     map[platform.AgentID]*Server
 	Routes     map[string]platform.Route
 	ServerUp   bool
+	Asked      int           // invocations at once of each elastic variant
+	Told       platform.Work // what the data plane has told of, ever
+	flows      map[string]map[string]*flow
 	plan       func(config string) ServingPlan
 	site       platform.Site
 	random     counter
@@ -72,7 +75,7 @@ func NewServing(machine platform.Capacity, plan func(config string) ServingPlan)
 }
 
 func (w *Serving) boot() {
-	w.Routes = map[string]platform.Route{}
+	w.Routes, w.flows = map[string]platform.Route{}, map[string]map[string]*flow{}
 	w.Controller = endpoint.New(endpoint.Config{
 		Store: w.Store, Runner: w.Machine, Runtimes: anyRuntime{}, Logs: w.Telemetry, Metrics: w.Telemetry, Clock: w.Clock, Random: &w.random,
 		Site: w.site, Routes: w, Room: control.NewRoom(), Log: slog.New(slog.DiscardHandler),
@@ -85,13 +88,12 @@ func (w *Serving) boot() {
 func (w *Serving) Set(name string, r platform.Route) { w.Routes[name] = r }
 
 // Remove implements platform.Routes.
-func (w *Serving) Remove(name string) { delete(w.Routes, name) }
-
-// Flows implements platform.Routes.
-func (w *Serving) Flows(string) map[string]platform.Flow { return nil }
-
-// Stirred implements platform.Routes.
-func (w *Serving) Stirred() <-chan string { return nil }
+func (w *Serving) Remove(name string) {
+	delete(w.Routes, name)
+	for _, f := range w.flows[name] {
+		f.gone = true
+	}
+}
 
 // Crash ends the server process where it stands. Agents go on.
 func (w *Serving) Crash() { w.ServerUp = false }
@@ -167,6 +169,7 @@ func (w *Serving) Step(ctx context.Context, d time.Duration) {
 		}
 	}
 	if w.ServerUp {
+		w.ask(d)
 		_ = w.Controller.Drain(ctx) // what failed is tried again at the next step
 	}
 }

@@ -21,6 +21,14 @@ type used struct {
 	platform.Work
 	of   platform.LedgerEntry // what its line says of the variant
 	over bool                 // nothing more will come
+	// tried is a commit of which nobody knows whether it was done; nobody else writes the record.
+	tried *tried
+}
+
+// tried is what a commit was to add to a record of a revision.
+type tried struct {
+	revision int64
+	work     platform.Work
 }
 
 // settle takes what the data plane has counted and writes it down: for good, when the endpoint is over.
@@ -107,64 +115,106 @@ func (c *Controller) book(ctx context.Context, e *platform.Endpoint, everything 
 	return nil
 }
 
-// bookOne adds work to its record, or begins one, or turns it into an entry of the ledger.
+// bookOne adds work to its record, or begins one; a record that is over or an hour old becomes an entry of the ledger.
 func (c *Controller) bookOne(ctx context.Context, rec platform.Record, key platform.Key, u used) error {
 	now := c.Clock.Now()
+	u = c.reckon(rec, key, u)
 	usage, err := usageIn(rec, key, u.of, now)
 	if err != nil {
 		return err
 	}
 	usage.Work = usage.Plus(u.Work)
 	var tx platform.Tx
-	switch due := u.over || now.Sub(usage.Line.From) >= usageLine; {
-	case usage.Invocations == 0 || !due && u.Invocations == 0: // there is no news
-	case due:
-		tx.Ledger = []platform.LedgerEntry{bill.Use(usage, now)}
-		if rec.Revision > 0 {
-			tx.Deletes = []platform.Delete{{Key: key, Revision: rec.Revision}}
-		}
+	switch {
+	case rec.Revision > 0 && (u.over || now.Sub(usage.Line.From) >= usageLine):
+		tx.Ledger = []platform.LedgerEntry{bill.Use(usage.Usage, now)}
+		tx.Deletes = []platform.Delete{{Key: key, Revision: rec.Revision}}
+	case u.Invocations == 0: // there is no news
+		c.booked(key, platform.Work{}, u.over)
+		return nil
 	default:
-		doc, err := json.Marshal(usage)
-		if err != nil {
-			return platform.Errorf(platform.Internal, key.Name, "usage record: %w", err)
-		}
-		if rec.Revision == 0 {
-			rec.Key, rec.Created = key, now
-		}
-		rec.Modified, rec.Doc = now, doc
-		tx.Puts = []platform.Put{{Record: rec}}
-	}
-	if len(tx.Puts)+len(tx.Ledger) > 0 {
-		if err := c.Store.Commit(ctx, tx); err != nil {
+		if tx.Puts, err = usage.put(rec, key, now); err != nil {
 			return err
 		}
 	}
-	c.booked(key, u)
+	c.trying(key, &tried{rec.Revision, u.Work})
+	if err := c.Store.Commit(ctx, tx); err != nil {
+		return err
+	}
+	c.booked(key, u.Work, u.over && len(tx.Ledger) > 0)
+	if u.over && len(tx.Puts) > 0 { // it has a record now
+		return c.closeUsage(ctx, key, u)
+	}
 	return nil
 }
 
-// usageIn reads what a record holds; without one the use begins now.
-func usageIn(rec platform.Record, key platform.Key, of platform.LedgerEntry, now time.Time) (platform.Usage, error) {
-	usage := platform.Usage{Line: of}
-	if rec.Revision == 0 {
-		usage.Line.Line, usage.Line.From = fmt.Sprintf("%s/%d", key.Name, now.UnixNano()), now
-		return usage, nil
+// closeUsage turns a record that has just been written into an entry of the ledger.
+func (c *Controller) closeUsage(ctx context.Context, key platform.Key, u used) error {
+	rec, err := c.Store.Get(ctx, key)
+	if err != nil {
+		return err
 	}
-	if err := json.Unmarshal(rec.Doc, &usage); err != nil {
-		return usage, platform.Errorf(platform.Internal, key.Name, "usage record: %w", err)
-	}
-	return usage, nil
+	return c.bookOne(ctx, rec, key, used{of: u.of, over: true})
 }
 
-// booked takes off what is written down now.
-func (c *Controller) booked(key platform.Key, u used) {
+// usageRecord is a usage with how it is written down.
+type usageRecord struct{ platform.Usage }
+
+// put lays the usage over its record.
+func (u usageRecord) put(rec platform.Record, key platform.Key, now time.Time) ([]platform.Put, error) {
+	doc, err := json.Marshal(u.Usage)
+	if err != nil {
+		return nil, platform.Errorf(platform.Internal, key.Name, "usage record: %w", err)
+	}
+	if rec.Revision == 0 {
+		rec.Key, rec.Created = key, now
+	}
+	rec.Modified, rec.Doc = now, doc
+	return []platform.Put{{Record: rec}}, nil
+}
+
+// usageIn reads what a record holds; without one the use begins now.
+func usageIn(rec platform.Record, key platform.Key, of platform.LedgerEntry, now time.Time) (usageRecord, error) {
+	var u usageRecord
+	u.Line = of
+	if rec.Revision == 0 {
+		u.Line.Line, u.Line.From = fmt.Sprintf("%s/%d", key.Name, now.UnixNano()), now
+		return u, nil
+	}
+	if err := json.Unmarshal(rec.Doc, &u.Usage); err != nil {
+		return u, platform.Errorf(platform.Internal, key.Name, "usage record: %w", err)
+	}
+	return u, nil
+}
+
+// reckon takes off what a commit of an unknown end has written down after all.
+func (c *Controller) reckon(rec platform.Record, key platform.Key, u used) used {
+	if t := u.tried; t != nil && rec.Revision != t.revision {
+		c.booked(key, t.work, false)
+		u.Work = u.Minus(t.work)
+	}
+	return u
+}
+
+// trying remembers a commit until its end is known.
+func (c *Controller) trying(key platform.Key, t *tried) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := c.used[key]
-	if left == nil {
+	if u := c.used[key]; u != nil {
+		u.tried = t
+	}
+}
+
+// booked takes off what is written down now, and forgets what is over.
+func (c *Controller) booked(key platform.Key, work platform.Work, over bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := c.used[key]
+	if u == nil {
 		return
 	}
-	if left.Work = left.Minus(u.Work); u.over && left.Work == (platform.Work{}) {
+	u.Work, u.tried = u.Minus(work), nil
+	if over && u.Work == (platform.Work{}) {
 		delete(c.used, key)
 	}
 }
