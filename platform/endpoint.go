@@ -308,7 +308,16 @@ type Invocation struct {
 	Model    string              // of many that the endpoint has; empty: it has one
 	Header   map[string][]string // what the container is to see, in HTTP's canonical form
 	Body     []byte
+	Spool    Spool     // instead of Body, what is too large to be held
 	Arrived  time.Time // at the server
+	// Limit bounds the time until the whole answer is there; 0 is AWS's for requests in real time.
+	Limit time.Duration
+}
+
+// Spool is bytes that are kept somewhere else than in memory.
+type Spool interface {
+	io.ReaderAt
+	Size() int64
 }
 
 // Answer is what a container answered, as soon as its header is there; the body streams and must be closed.

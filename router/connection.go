@@ -60,13 +60,13 @@ type connection struct {
 }
 
 // take gives a connection with a deadline for what comes: an idle one that the container has not closed, or a new one.
-func (p *pool) take(ctx context.Context) (*connection, error) {
+func (p *pool) take(ctx context.Context, deadline time.Time) (*connection, error) {
 	for {
 		c := p.pop()
 		if c == nil {
 			break
 		}
-		if c.SetDeadline(time.Now().Add(invokeTime)) == nil && c.isQuiet() {
+		if c.SetDeadline(deadline) == nil && c.isQuiet() {
 			return c, nil
 		}
 		c.Close()
@@ -78,7 +78,7 @@ func (p *pool) take(ctx context.Context) (*connection, error) {
 	c := &connection{Conn: tcp}
 	c.reader = bufio.NewReaderSize(c, readBuffer)
 	if c.control, err = tcp.(*net.TCPConn).SyscallConn(); err == nil {
-		err = c.SetDeadline(time.Now().Add(invokeTime))
+		err = c.SetDeadline(deadline)
 	}
 	if err != nil {
 		tcp.Close()
@@ -182,13 +182,9 @@ func (c *connection) ask(in *platform.Invocation, path string) (response *http.R
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(head)+len(in.Body) > atOnce {
+	if len(head)+len(in.Body) > atOnce || in.Spool != nil {
 		written = make(chan error, 1)
-		go func() {
-			parts := net.Buffers{head, in.Body}
-			_, err := parts.WriteTo(c.Conn)
-			written <- err
-		}()
+		go func() { written <- c.write(head, in) }()
 	} else {
 		head = append(head, in.Body...)
 		n, err := c.Write(head)
@@ -214,6 +210,16 @@ func (c *connection) ask(in *platform.Invocation, path string) (response *http.R
 	}
 }
 
+// write writes a long request.
+func (c *connection) write(head []byte, in *platform.Invocation) error {
+	parts := net.Buffers{head, in.Body}
+	_, err := parts.WriteTo(c.Conn)
+	if err == nil && in.Spool != nil {
+		_, err = io.Copy(c.Conn, io.NewSectionReader(in.Spool, 0, in.Spool.Size()))
+	}
+	return err
+}
+
 // noEnd is an error of reading; that a header ends early is no end of anything.
 func noEnd(err error) error {
 	if errors.Is(err, io.EOF) {
@@ -232,7 +238,11 @@ func appendHead(b []byte, host, path string, in *platform.Invocation) ([]byte, e
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
 	b = append(b, "\r\nContent-Length: "...)
-	b = strconv.AppendInt(b, int64(len(in.Body)), 10)
+	length := int64(len(in.Body))
+	if in.Spool != nil {
+		length = in.Spool.Size()
+	}
+	b = strconv.AppendInt(b, length, 10)
 	for name, values := range in.Header {
 		for _, v := range values {
 			if strings.ContainsAny(v, "\r\n\x00") || strings.ContainsAny(name, "\r\n\x00: ") {

@@ -164,9 +164,31 @@ func TestALongRequestArrivesWhole(t *testing.T) {
 		body, _ := io.ReadAll(q.Body)
 		fmt.Fprint(w, bytes.Equal(body, long), len(body))
 	}))
-	for range 2 {
-		if _, text := ask(t, r, platform.Invocation{Body: long}); text != "true 16777216" {
+	for _, in := range []platform.Invocation{{Body: long}, {Body: long}, {Spool: bytes.NewReader(long)}} {
+		if _, text := ask(t, r, in); text != "true 16777216" {
 			t.Errorf("%q", text)
+		}
+	}
+}
+
+func TestAnInvocationHasItsTimeAndNoMore(t *testing.T) {
+	t.Parallel()
+	for _, begins := range []bool{false, true} {
+		r := single(t, container(t, func(w http.ResponseWriter, q *http.Request) {
+			_, _ = io.Copy(io.Discard, q.Body)
+			if begins {
+				fmt.Fprint(w, "begin")
+				_ = http.NewResponseController(w).Flush()
+			}
+			<-q.Context().Done()
+		}))
+		a, err := r.Invoke(t.Context(), platform.Invocation{Endpoint: "e", Limit: 200 * time.Millisecond})
+		if begins && err == nil {
+			_, err = io.ReadAll(a.Body)
+			a.Body.Close()
+		}
+		if !errors.Is(err, platform.ErrTooLate) {
+			t.Errorf("begun %v: %v", begins, err)
 		}
 	}
 }

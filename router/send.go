@@ -1,6 +1,7 @@
 package router
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -20,8 +21,9 @@ var errDeadline = os.ErrDeadlineExceeded
 // send hands an invocation to one target.
 func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t *target) (*platform.Answer, error) {
 	a := &answer{router: r, ctx: ctx, in: in, variant: v, target: t}
+	deadline := time.Now().Add(cmp.Or(in.Limit, invokeTime))
 	for {
-		c, err := t.pool.take(ctx)
+		c, err := t.pool.take(ctx, deadline)
 		if err != nil {
 			return nil, a.reason(err)
 		}
