@@ -25,7 +25,7 @@ type Tracker struct {
 	// Seen, if set, spares a resync those that need not be looked at.
 	Seen   func(platform.Record) bool
 	Store  platform.Store
-	Runner platform.Runner
+	Runner platform.Runner // nil: no agents work for resources of the kind
 	Clock  platform.Clock
 	Log    *slog.Logger
 
@@ -67,20 +67,14 @@ func (t *Tracker) Stop() {
 
 // Resync enqueues every resource in one of the States, and the owner of every agent that the runner still knows.
 func (t *Tracker) Resync(ctx context.Context) error {
-	q := platform.Query{Kind: t.Kind, States: t.States}
-	for {
-		page, err := t.Store.List(ctx, q)
-		if err != nil {
-			return err
+	err := Each(ctx, t.Store, platform.Query{Kind: t.Kind, States: t.States}, func(r platform.Record) error {
+		if t.Seen == nil || !t.Seen(r) {
+			t.Loop.Enqueue(r.Name)
 		}
-		for _, r := range page.Records {
-			if t.Seen == nil || !t.Seen(r) {
-				t.Loop.Enqueue(r.Name)
-			}
-		}
-		if q.Token = page.Next; q.Token == "" {
-			break
-		}
+		return nil
+	})
+	if err != nil || t.Runner == nil {
+		return err
 	}
 	agents, err := t.Runner.List(ctx)
 	if err != nil {
@@ -96,13 +90,17 @@ func (t *Tracker) Resync(ctx context.Context) error {
 
 // followAgents enqueues the owner of every agent that ends, and everything now and then.
 func (t *Tracker) followAgents(ctx context.Context) {
+	var ends <-chan platform.AgentID
+	if t.Runner != nil {
+		ends = t.Runner.Ended()
+	}
 	due, stop := t.Clock.After(resync)
 	for {
 		select {
 		case <-ctx.Done():
 			stop()
 			return
-		case id, ok := <-t.Runner.Ended():
+		case id, ok := <-ends:
 			if !ok {
 				stop()
 				return

@@ -20,6 +20,7 @@ const (
 // finely as AWS tells them too.
 type meter struct {
 	Config
+	sample  func() []platform.Datum // what is under way at the moment
 	mu      sync.Mutex
 	counted map[place]*counts
 
@@ -80,7 +81,7 @@ func (f *figure) merge(o figure) {
 }
 
 func newMeter(c Config) *meter {
-	return &meter{Config: c, counted: map[place]*counts{}, quit: make(chan struct{}), done: make(chan struct{})}
+	return &meter{Config: c, sample: func() []platform.Datum { return nil }, counted: map[place]*counts{}, quit: make(chan struct{}), done: make(chan struct{})}
 }
 
 // count counts an invocation that is over.
@@ -144,16 +145,16 @@ func (m *meter) run() {
 	}
 }
 
-// flush writes down what was counted; what cannot be written is kept for the next time.
+// flush writes down what was counted and what is under way; counts that cannot be written are kept for the next time.
 func (m *meter) flush(ctx context.Context) {
 	m.mu.Lock()
 	counted := m.counted
 	m.counted = map[place]*counts{}
 	m.mu.Unlock()
-	if len(counted) == 0 {
+	data := m.sample()
+	if len(counted) == 0 && len(data) == 0 {
 		return
 	}
-	var data []platform.Datum
 	for p, c := range counted {
 		data = c.data(p, data)
 	}

@@ -85,10 +85,12 @@ var _ platform.Routes = (*Router)(nil)
 
 // New makes a Router without routes.
 func New(c Config) *Router {
-	return &Router{
+	r := &Router{
 		endpoints: map[string]*endpoint{}, flows: map[string]map[string]*flow{}, stirred: make(chan string, 1024), perTarget: perTarget, clock: c.Clock,
 		meter: newMeter(c), dialer: &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second},
 	}
+	r.meter.sample = r.sample
+	return r
 }
 
 // Start begins to write metrics down; it forwards without it too.

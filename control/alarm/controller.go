@@ -26,11 +26,11 @@ type Config struct {
 // Controller is the reconciler of alarms.
 type Controller struct {
 	Config
-	loop control.Loop
+	loop    control.Loop
+	tracker control.Tracker
 
 	mu     sync.Mutex // of the rest
 	looked map[string]look
-	stops  []func()
 }
 
 // look is when an alarm was evaluated, as it was configured then; the same look again would bring nothing new. It need not
@@ -43,57 +43,28 @@ var _ platform.Alarms = (*Controller)(nil)
 func New(cfg Config) *Controller {
 	c := &Controller{Config: cfg, looked: map[string]look{}}
 	c.loop = control.Loop{Name: "alarm", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
+	c.tracker = control.Tracker{Loop: &c.loop, Kind: platform.KindAlarm, Store: cfg.Store, Clock: cfg.Clock, Log: cfg.Log}
 	return c
 }
 
 // Start begins to look at every alarm there is.
-func (c *Controller) Start(ctx context.Context) error {
-	changed, stop := c.Store.Watch(platform.KindAlarm)
-	if err := c.Resync(ctx); err != nil {
-		stop()
-		return err
-	}
-	c.mu.Lock()
-	c.stops = append(c.stops, stop)
-	c.mu.Unlock()
-	c.loop.Start()
-	c.loop.Go(func(context.Context) {
-		for key := range changed {
-			c.loop.Enqueue(key.Name)
-		}
-	})
-	return nil
-}
+func (c *Controller) Start(ctx context.Context) error { return c.tracker.Start(ctx) }
 
 // Stop ends the loop and waits for what it is doing.
-func (c *Controller) Stop() {
-	c.mu.Lock()
-	stops := c.stops
-	c.stops = nil
-	c.mu.Unlock()
-	for _, stop := range stops {
-		stop()
-	}
-	c.loop.Stop()
-}
-
-// Resync enqueues every alarm.
-func (c *Controller) Resync(ctx context.Context) error {
-	return control.Each(ctx, c.Store, platform.Query{Kind: platform.KindAlarm}, func(r platform.Record) error {
-		c.loop.Enqueue(r.Name)
-		return nil
-	})
-}
+func (c *Controller) Stop() { c.tracker.Stop() }
 
 // Drain does, without goroutines, all there is to do now: for the simulation, instead of Start.
 func (c *Controller) Drain(ctx context.Context) error {
-	err := c.Resync(ctx)
+	err := c.tracker.Resync(ctx)
 	c.loop.Drain(ctx)
 	return err
 }
 
 // Reconcile looks at one alarm and gives when there can be news of it.
 func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration, error) {
+	if name == control.ResyncName {
+		return 0, c.tracker.Resync(ctx)
+	}
 	a, err := c.evaluate(ctx, name)
 	if platform.Is(err, platform.NotFound) {
 		c.mu.Lock()

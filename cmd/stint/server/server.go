@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"time"
+	_ "time/tzdata" // schedules name time zones; machines may have none
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -18,6 +19,7 @@ import (
 	"github.com/stint-ml/stint/agent"
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/api/agents"
+	"github.com/stint-ml/stint/api/autoscaling"
 	"github.com/stint-ml/stint/api/cloudwatch"
 	"github.com/stint-ml/stint/api/iam"
 	"github.com/stint-ml/stint/api/logs"
@@ -29,6 +31,7 @@ import (
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/control/alarm"
 	"github.com/stint-ml/stint/control/endpoint"
+	"github.com/stint-ml/stint/control/scaling"
 	"github.com/stint-ml/stint/control/training"
 	"github.com/stint-ml/stint/drivers/market/static"
 	"github.com/stint-ml/stint/drivers/market/trace"
@@ -82,6 +85,7 @@ type Server struct {
 	training   *training.Controller
 	endpoints  *endpoint.Controller
 	alarms     *alarm.Controller
+	scaling    *scaling.Controller
 	router     *router.Router
 	s3         *s3.Server
 	front      *wire.Server
@@ -137,6 +141,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		s.training.Stop()
 	}
 	if s.alarms != nil {
+		s.scaling.Stop()
 		s.alarms.Stop()
 	}
 	if s.endpoints != nil {
@@ -224,6 +229,7 @@ func (s *Server) openTraining(ctx context.Context) error {
 	where := func() (string, string) { return s.Endpoint(), s.S3Endpoint() }
 	s.router = router.New(router.Config{Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	s.alarms = alarm.New(alarm.Config{Store: s.store, Metrics: s.telemetry, Clock: clock, Log: s.Log})
+	s.scaling = scaling.New(scaling.Config{Store: s.store, Metrics: s.telemetry, Alarms: s.alarms, Clock: clock, Log: s.Log})
 	s.endpoints = endpoint.New(endpoint.Config{
 		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
 		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, KeepIdle: s.ServerlessKeep, Log: s.Log,
@@ -243,7 +249,7 @@ func (s *Server) startFront(context.Context) error {
 		Site: s.Site, Clock: clock, Identities: s.identities,
 		Services: []*api.Service{
 			sagemaker.New(sagemaker.Config{Store: s.store, Catalog: s.catalogue, RequireCheckpoints: s.Spot.RequireCheckpoints}),
-			sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader), logs.New(s.telemetry), cloudwatch.New(s.telemetry, s.store),
+			sts.New(s.store, rand.Reader), iam.New(s.store, s.identities, rand.Reader), logs.New(s.telemetry), cloudwatch.New(s.telemetry, s.store), autoscaling.New(s.store, rand.Reader),
 			runtime.New(runtime.Config{Invoker: s.router, Store: s.store, LogGroup: endpoint.LogGroup}),
 			stint.New(stint.Config{
 				Store: s.store, Catalog: s.catalogue, Market: s.market, Notice: s.Spot.Notice, Metrics: s.telemetry, Memory: s.runner, ServerlessKeep: s.ServerlessKeep,
@@ -271,6 +277,9 @@ func (s *Server) startTraining(ctx context.Context) error {
 	s.sweeper = startSweeper(s.telemetry, s.Log)
 	s.router.Start()
 	if err := s.alarms.Start(ctx); err != nil {
+		return err
+	}
+	if err := s.scaling.Start(ctx); err != nil {
 		return err
 	}
 	if err := s.endpoints.Start(ctx); err != nil {
