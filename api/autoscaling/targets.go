@@ -118,7 +118,7 @@ func (s *service) leastCapacity(ctx context.Context, a address) (int, error) {
 		switch {
 		case v == nil:
 		case v.Scalable(a.dimension) == nil:
-			return 0, invalid("The variant %s has no %s, which is for serverless variants if it is of concurrency, and for others if it is of instances", a.of.ResourceID(), a.dimension)
+			return 0, invalid("The variant %s cannot be scaled by %s: serverless variants have provisioned concurrency, others have instances", a.of.ResourceID(), a.dimension)
 		default:
 			return d.Floor(a.dimension), nil
 		}
