@@ -48,7 +48,7 @@ type Blobs interface {
 	// Download writes the whole object to w, large ones in parallel ranges.
 	Download(ctx context.Context, b BlobInfo, w io.WriterAt) error
 	// Upload stores what r gives as one object, large ones as multipart; the object appears whole or not at all.
-	// A reader that also is an io.Seeker lets a failed part be sent again.
+	// A reader that also is an io.Seeker lets a failed part be sent again; one that is Typed says of what type the object is.
 	Upload(ctx context.Context, u URI, r io.Reader) error
 	// Compose stores the pieces, one after the other, as one object, which appears whole or not at all. An error among the
 	// pieces ends it and is returned. It fails with Conflict when a piece's origin is not the object any more that the piece
@@ -56,6 +56,9 @@ type Blobs interface {
 	Compose(ctx context.Context, u URI, pieces iter.Seq2[Piece, error], how Composing) (BlobInfo, error)
 	Delete(ctx context.Context, u URI) error
 }
+
+// Typed is what knows the media type of its bytes; empty is not to know it.
+type Typed interface{ ContentType() string }
 
 // MinPiece is how many bytes every piece of a composed object must have, but the last.
 const MinPiece = 5 << 20

@@ -95,6 +95,8 @@ type Deployment struct {
 	Config   string    `json:"config"`
 	Began    time.Time `json:"began"`
 	Variants []Variant `json:"variants"`
+	// Async is set when it takes asynchronous invocations, and those only; such a deployment has one variant.
+	Async *sagemaker.AsyncInferenceConfig `json:"async,omitempty"`
 }
 
 // Variant is one production variant of a deployment.
@@ -262,6 +264,7 @@ func (d *Deployment) Whole() bool {
 // Route is where the requests to an endpoint go.
 type Route struct {
 	ARN      ARN
+	Async    bool // takes asynchronous invocations only; others take none
 	Variants []RouteVariant
 	// While an update shifts traffic: where the Share, 0 to 1, of the requests goes. What one side cannot answer the other does.
 	Next  []RouteVariant
@@ -310,6 +313,7 @@ type Invocation struct {
 	Body     []byte
 	Spool    Spool     // instead of Body, what is too large to be held
 	Arrived  time.Time // at the server
+	Async    bool      // from an endpoint's queue
 	// Limit bounds the time until the whole answer is there; 0 is AWS's for requests in real time.
 	Limit time.Duration
 }

@@ -195,11 +195,22 @@ func (r *Router) find(in platform.Invocation) (*variant, error) {
 	if e == nil || len(e.variants) == 0 { // none, or one that does not serve: it comes, has failed, or goes
 		return nil, platform.Errorf(platform.NotFound, in.Endpoint, "Endpoint %s of account not found.", in.Endpoint)
 	}
+	if e.route.Async != in.Async {
+		return nil, otherWay(in)
+	}
 	v, err := e.pick(in)
 	if err == nil {
 		v.letIn.Add(1) // under the lock: whoever replaces the route knows of all that may still go where it led
 	}
 	return v, err
+}
+
+// otherWay refuses an invocation of the kind that an endpoint does not take.
+func otherWay(in platform.Invocation) error {
+	if in.Async {
+		return platform.Errorf(platform.Invalid, in.Endpoint, "Endpoint %s is not an asynchronous endpoint. Use InvokeEndpoint to invoke it.", in.Endpoint)
+	}
+	return platform.Errorf(platform.Invalid, in.Endpoint, "Endpoint %s is an asynchronous endpoint. Use InvokeEndpointAsync to invoke it.", in.Endpoint)
 }
 
 // try asks the containers of a variant in turn.

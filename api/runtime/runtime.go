@@ -72,6 +72,9 @@ type service struct{ Config }
 // serve finds the operation by its path.
 func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWriter, r *http.Request, body []byte) error {
 	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, pathPrefix), "/")
+	if r.Method == http.MethodPost && path == asyncPath {
+		return s.enqueue(ctx, call, w, r, name, body)
+	}
 	operation, known := operations[path]
 	if r.Method != http.MethodPost || !known {
 		return platform.Errorf(platform.NotSupported, name, "Operation %s %s is not supported by this server", r.Method, r.URL.Path)

@@ -230,7 +230,7 @@ func TestWhatIsNotTaken(t *testing.T) {
 	t.Parallel()
 	d, c := open(t, func(platform.Invocation) (*platform.Answer, error) { return nil, errors.New("is not to be asked") })
 	root := apitest.Of(d.Root)
-	for _, path := range []string{"/endpoints/e/async-invocations", "/endpoints/e", "/endpoints/e/invocations/more", "/endpoints/"} {
+	for _, path := range []string{"/endpoints/e", "/endpoints/e/invocations/more", "/endpoints/"} {
 		if said := refused(t, post(t, d, root, path, nil), 400); said.Code != "UnsupportedOperation" || !strings.Contains(said.Message, "POST "+path+" is not supported") {
 			t.Errorf("%s is told as %+v", path, said)
 		}

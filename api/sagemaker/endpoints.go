@@ -41,7 +41,6 @@ func checkConfig(in *sagemaker.CreateEndpointConfigInput) error {
 		what  string
 	}{
 		{set(in.DataCaptureConfig) && isTrue(in.DataCaptureConfig.EnableCapture), "DataCaptureConfig"},
-		{set(in.AsyncInferenceConfig), "AsyncInferenceConfig"},
 		{set(in.ExplainerConfig), "ExplainerConfig"},
 		{len(in.ShadowProductionVariants) > 0, "ShadowProductionVariants"},
 		{isTrue(in.EnableNetworkIsolation), "EnableNetworkIsolation"},
@@ -49,6 +48,9 @@ func checkConfig(in *sagemaker.CreateEndpointConfigInput) error {
 		if c.asked {
 			return unsupported(c.what, "")
 		}
+	}
+	if err := checkAsync(in); err != nil {
+		return err
 	}
 	names := map[string]bool{}
 	for i := range in.ProductionVariants {
@@ -83,7 +85,8 @@ func (s *service) describeEndpointConfig(ctx context.Context, call *api.Call, in
 	}
 	return &sagemaker.DescribeEndpointConfigOutput{
 		EndpointConfigName: c.Spec.EndpointConfigName, EndpointConfigArn: ptr(string(c.ARN)), ProductionVariants: c.Spec.ProductionVariants,
-		DataCaptureConfig: c.Spec.DataCaptureConfig, KmsKeyId: c.Spec.KmsKeyId, CreationTime: shapes.NewTimestamp(c.Created),
+		AsyncInferenceConfig: c.Spec.AsyncInferenceConfig,
+		DataCaptureConfig:    c.Spec.DataCaptureConfig, KmsKeyId: c.Spec.KmsKeyId, CreationTime: shapes.NewTimestamp(c.Created),
 		ExecutionRoleArn: c.Spec.ExecutionRoleArn, VpcConfig: c.Spec.VpcConfig, EnableNetworkIsolation: orFalse(c.Spec.EnableNetworkIsolation),
 	}, nil
 }
@@ -149,7 +152,7 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 	if err != nil {
 		return nil, err
 	}
-	d := &platform.Deployment{Config: config, Began: call.Now}
+	d := &platform.Deployment{Config: config, Began: call.Now, Async: c.Spec.AsyncInferenceConfig}
 	for i := range c.Spec.ProductionVariants {
 		v := &c.Spec.ProductionVariants[i]
 		m, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName))
@@ -245,6 +248,9 @@ func (s *service) updateEndpoint(ctx context.Context, call *api.Call, in *sagema
 		if err := atRest(e); err != nil {
 			return err
 		}
+		if err := sameWay(e, coming); err != nil {
+			return err
+		}
 		if isTrue(in.RetainAllVariantProperties) && e.Status.Serving != nil {
 			retain(coming, e.Status.Serving, in.ExcludeRetainedVariantProperties)
 		}
@@ -312,7 +318,7 @@ func desire(e *platform.Endpoint, d sagemaker.DesiredWeightAndCapacity) error {
 			v.Weight = *d.DesiredWeight
 		}
 		if d.DesiredInstanceCount != nil {
-			if *d.DesiredInstanceCount < 1 {
+			if *d.DesiredInstanceCount < 1 && e.Status.Serving.Async == nil {
 				return invalid("DesiredInstanceCount of variant %q must be at least 1; got %d", v.Name, *d.DesiredInstanceCount)
 			}
 			v.Desired = int(*d.DesiredInstanceCount)
@@ -339,7 +345,7 @@ func (s *service) describeEndpoint(ctx context.Context, call *api.Call, in *sage
 	out := &sagemaker.DescribeEndpointOutput{
 		EndpointName: e.Spec.EndpointName, EndpointArn: ptr(string(st.ARN)), EndpointConfigName: &st.Config,
 		EndpointStatus: ptr(sagemaker.EndpointStatus(st.State)), CreationTime: shapes.NewTimestamp(st.Created), LastModifiedTime: shapes.NewTimestamp(rec.Modified),
-		ProductionVariants: summaries(st.Serving),
+		ProductionVariants: summaries(st.Serving), AsyncInferenceConfig: asyncConfig(st),
 	}
 	if st.Serving == nil {
 		out.ProductionVariants = summaries(st.Coming)

@@ -210,7 +210,7 @@ func route(e *platform.Endpoint) platform.Route {
 	st := &e.Status
 	out := platform.Route{ARN: st.ARN}
 	if st.Serving != nil {
-		out.Variants = choices(e, st.Serving)
+		out.Variants, out.Async = choices(e, st.Serving), st.Serving.Async != nil
 	}
 	if st.Serving != nil && st.Rollout != nil && st.Rollout.Share > 0 {
 		out.Next, out.Share = choices(e, st.Coming), st.Rollout.Share

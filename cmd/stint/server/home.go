@@ -53,6 +53,12 @@ func (h Home) Runtimes() string { return h.path("runtimes") }
 // EndpointFile tells agents where the server is.
 func (h Home) EndpointFile() string { return h.path("endpoint.json") }
 
+// Topics is the file that says to which address notifications of a topic are posted; it is the user's.
+func (h Home) Topics() string { return h.path("topics.json") }
+
+// Spool is the folder of what is too large for memory while it is on its way.
+func (h Home) Spool() string { return h.path("spool") }
+
 // Programs is the folder of the Python programs that run inside jobs.
 func (h Home) Programs() string { return h.path("shim") }
 

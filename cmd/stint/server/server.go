@@ -30,7 +30,9 @@ import (
 	"github.com/stint-ml/stint/api/sts"
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/control/alarm"
+	"github.com/stint-ml/stint/control/async"
 	"github.com/stint-ml/stint/control/endpoint"
+	"github.com/stint-ml/stint/control/notify"
 	"github.com/stint-ml/stint/control/scaling"
 	"github.com/stint-ml/stint/control/training"
 	"github.com/stint-ml/stint/drivers/market/static"
@@ -86,6 +88,8 @@ type Server struct {
 	endpoints  *endpoint.Controller
 	alarms     *alarm.Controller
 	scaling    *scaling.Controller
+	async      *async.Controller
+	notify     *notify.Controller
 	router     *router.Router
 	s3         *s3.Server
 	front      *wire.Server
@@ -100,7 +104,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		do   func(context.Context) error
 	}{
 		{"data folder", s.openHome}, {"identities", s.openIdentities}, {"object store", s.startS3},
-		{"job runner", s.openRunner}, {"spot market", s.openMarket}, {"training", s.openTraining}, {"front door", s.startFront}, {"training", s.startTraining},
+		{"job runner", s.openRunner}, {"spot market", s.openMarket}, {"training", s.openTraining}, {"asynchronous inference", s.openAsync}, {"front door", s.startFront}, {"training", s.startTraining},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), s.Stop(context.WithoutCancel(ctx)))
@@ -143,6 +147,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.alarms != nil {
 		s.scaling.Stop()
 		s.alarms.Stop()
+	}
+	if s.async != nil {
+		s.async.Stop()
+		s.notify.Stop()
 	}
 	if s.endpoints != nil {
 		s.endpoints.Stop()
@@ -283,6 +291,12 @@ func (s *Server) startTraining(ctx context.Context) error {
 		return err
 	}
 	if err := s.endpoints.Start(ctx); err != nil {
+		return err
+	}
+	if err := s.async.Start(ctx); err != nil {
+		return err
+	}
+	if err := s.notify.Start(ctx); err != nil {
 		return err
 	}
 	return s.training.Start(ctx)

@@ -46,9 +46,17 @@ func (b *Blobs) Upload(ctx context.Context, u platform.URI, r io.Reader) error {
 	}
 	if len(first) < partSize {
 		defer release()
-		return b.put(ctx, u, first)
+		return b.put(ctx, u, first, typeOf(r))
 	}
 	return b.putParts(ctx, u, first, release, r)
+}
+
+// typeOf is the media type that a reader tells, nil when it tells none.
+func typeOf(r io.Reader) *string {
+	if t, ok := r.(platform.Typed); ok && t.ContentType() != "" {
+		return aws.String(t.ContentType())
+	}
+	return nil
 }
 
 // readFirst reads up to one part. A reader that tells its length costs no more memory than that.
@@ -112,7 +120,7 @@ func checksum(data []byte) *string {
 	return aws.String(base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, crc32.ChecksumIEEE(data))))
 }
 
-func (b *Blobs) put(ctx context.Context, u platform.URI, data []byte) error {
+func (b *Blobs) put(ctx context.Context, u platform.URI, data []byte, contentType *string) error {
 	bucket, key, err := object(u)
 	if err != nil {
 		return err
@@ -120,7 +128,7 @@ func (b *Blobs) put(ctx context.Context, u platform.URI, data []byte) error {
 	sum := checksum(data)
 	return b.retry(ctx, "s3:PutObject", u, func(ctx context.Context) error {
 		_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: bucket, Key: key, Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))), ChecksumCRC32: sum,
+			Bucket: bucket, Key: key, Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))), ChecksumCRC32: sum, ContentType: contentType,
 		})
 		return err
 	})
@@ -135,7 +143,7 @@ func (b *Blobs) putParts(ctx context.Context, u platform.URI, first []byte, rele
 	var created *s3.CreateMultipartUploadOutput
 	err = b.retry(ctx, "s3:PutObject", u, func(ctx context.Context) (err error) {
 		created, err = b.client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
-			Bucket: bucket, Key: key, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32,
+			Bucket: bucket, Key: key, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32, ContentType: typeOf(r),
 		})
 		return err
 	})
