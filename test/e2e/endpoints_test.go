@@ -46,14 +46,34 @@ func (s *server) deploy(t *testing.T, name string, add int, instances int32) *se
 // deployAs is deploy for a variant of any kind.
 func (s *server) deployAs(t *testing.T, name string, add int, variant types.ProductionVariant, tags ...types.Tag) *serving {
 	t.Helper()
+	s.makeModel(t, name, add)
+	variant.VariantName, variant.ModelName = aws.String("AllTraffic"), &name
+	return s.makeEndpoint(t, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{variant}}, tags...)
+}
+
+// makeEndpoint makes a configuration and an endpoint of its name.
+func (s *server) makeEndpoint(t *testing.T, config *sagemaker.CreateEndpointConfigInput, tags ...types.Tag) *serving {
+	t.Helper()
+	sm, name := s.sagemaker(), config.EndpointConfigName
+	if _, err := sm.CreateEndpointConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sm.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: name, EndpointConfigName: name, Tags: tags}); err != nil {
+		t.Fatal(err)
+	}
+	return &serving{s, *name}
+}
+
+// makeModel makes a model that adds a number.
+func (s *server) makeModel(t *testing.T, name string, add int) {
+	t.Helper()
 	program, err := os.ReadFile(filepath.Join("serving", "inference.py"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := name + "/model.tar.gz"
 	s.put(t, key, tarball(t, map[string]string{"code/inference.py": string(program), "model.json": fmt.Sprintf(`{"add": %d}`, add)}))
-	sm := s.sagemaker()
-	_, err = sm.CreateModel(t.Context(), &sagemaker.CreateModelInput{
+	_, err = s.sagemaker().CreateModel(t.Context(), &sagemaker.CreateModelInput{
 		ModelName: &name, ExecutionRoleArn: aws.String(role), PrimaryContainer: &types.ContainerDefinition{
 			Image: aws.String("stint/python:latest"), ModelDataUrl: aws.String("s3://" + bucket + "/" + key),
 			Environment: map[string]string{"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
@@ -62,17 +82,6 @@ func (s *server) deployAs(t *testing.T, name string, add int, variant types.Prod
 	if err != nil {
 		t.Fatal(err)
 	}
-	variant.VariantName, variant.ModelName = aws.String("AllTraffic"), &name
-	_, err = sm.CreateEndpointConfig(t.Context(), &sagemaker.CreateEndpointConfigInput{
-		EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{variant},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := sm.CreateEndpoint(t.Context(), &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name, Tags: tags}); err != nil {
-		t.Fatal(err)
-	}
-	return &serving{s, name}
 }
 
 // inService waits with the SDK's own waiter.
