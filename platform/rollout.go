@@ -81,6 +81,17 @@ func (d *Deployment) Limit(instances int) {
 	}
 }
 
+// Counts are the instances that each variant is to have; none of a deployment that is not there.
+func (d *Deployment) Counts() (n []int) {
+	if d == nil {
+		return nil
+	}
+	for v := range d.Variants {
+		n = append(n, d.Variants[v].Desired)
+	}
+	return n
+}
+
 // Ready counts the instances that answer.
 func (d *Deployment) Ready() (n int) {
 	for v := range d.Variants {

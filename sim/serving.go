@@ -32,6 +32,8 @@ type Serving struct {
 	Controller *endpoint.Controller
 	Agents     map[platform.AgentID]*Server
 	Routes     map[string]platform.Route
+	Alarms     map[string]platform.AlarmState // those that there are
+	Answering  map[platform.AgentID]time.Time // until when a container has requests under way
 	ServerUp   bool
 	Asked      int           // invocations at once of each elastic variant
 	Told       platform.Work // what the data plane has told of, ever
@@ -62,6 +64,7 @@ func NewServing(machine platform.Capacity, plan func(config string) ServingPlan)
 	w := &Serving{
 		Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), Store: &FaultyStore{Store: storage.New()},
 		Agents: map[platform.AgentID]*Server{}, Routes: map[string]platform.Route{}, plan: plan,
+		Alarms: map[string]platform.AlarmState{}, Answering: map[platform.AgentID]time.Time{},
 		site: platform.Site{Partition: "aws", Region: "us-east-1", Account: "000000000000"},
 	}
 	w.Telemetry = telemetry.New(w.Clock)
@@ -78,7 +81,7 @@ func (w *Serving) boot() {
 	w.Routes, w.flows = map[string]platform.Route{}, map[string]map[string]*flow{}
 	w.Controller = endpoint.New(endpoint.Config{
 		Store: w.Store, Runner: w.Machine, Runtimes: anyRuntime{}, Logs: w.Telemetry, Metrics: w.Telemetry, Clock: w.Clock, Random: &w.random,
-		Site: w.site, Routes: w, Room: control.NewRoom(), Log: slog.New(slog.DiscardHandler),
+		Site: w.site, Routes: w, Room: control.NewRoom(), Alarms: w, Log: slog.New(slog.DiscardHandler),
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
 	})
 	w.ServerUp = true
@@ -93,6 +96,18 @@ func (w *Serving) Remove(name string) {
 	for _, f := range w.flows[name] {
 		f.gone = true
 	}
+}
+
+// Busy implements platform.Drains.
+func (w *Serving) Busy(agent platform.AgentID) bool { return w.Clock.Now().Before(w.Answering[agent]) }
+
+// AlarmState implements platform.Alarms.
+func (w *Serving) AlarmState(_ context.Context, name string) (platform.AlarmState, error) {
+	state, known := w.Alarms[name]
+	if !known {
+		return "", platform.Errorf(platform.NotFound, name, "no such alarm")
+	}
+	return state, nil
 }
 
 // Crash ends the server process where it stands. Agents go on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,7 +48,8 @@ func (w *Serving) until(t *testing.T, state platform.EndpointState) *platform.En
 // answering counts the containers that requests may go to now and that would answer; one that would not is an error.
 func (w *Serving) answering(t *testing.T) (n int) {
 	t.Helper()
-	for _, v := range w.Routes["e"].Variants {
+	route := w.Routes["e"]
+	for _, v := range slices.Concat(route.Variants, route.Next) {
 		for _, target := range v.Targets {
 			if !w.Answers(target.Address) {
 				t.Errorf("requests go to %s, which does not answer", target.Address)

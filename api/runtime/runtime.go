@@ -194,7 +194,7 @@ func (s *service) unknown(ctx context.Context, call *api.Call, w http.ResponseWr
 	switch state := platform.EndpointState(rec.State); {
 	case err != nil && !platform.Is(err, platform.NotFound):
 		return err
-	case err == nil && (state == platform.EndpointInService || state == platform.EndpointUpdating):
+	case err == nil && state.Serves():
 		w.Header().Set("Retry-After", retryAfter)
 		return platform.Errorf(platform.Unavailable, name, "the containers of endpoint %s are not known yet; try again", name)
 	}

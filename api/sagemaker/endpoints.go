@@ -118,16 +118,20 @@ func (s *service) listEndpointConfigs(ctx context.Context, call *api.Call, in *s
 }
 
 func (s *service) createEndpoint(ctx context.Context, call *api.Call, in *sagemaker.CreateEndpointInput) (*sagemaker.CreateEndpointOutput, error) {
-	if set(in.DeploymentConfig) {
-		return nil, unsupported("DeploymentConfig", "")
+	if err := s.checkPolicy(ctx, in.DeploymentConfig); err != nil {
+		return nil, err
 	}
 	coming, err := s.deployment(ctx, call, *in.EndpointConfigName)
 	if err != nil {
 		return nil, err
 	}
+	if err := checkUpdate(in.DeploymentConfig, nil, coming); err != nil {
+		return nil, err
+	}
 	arn := endpointARN(call, in.EndpointName)
 	e := &platform.Endpoint{Spec: *in, Status: platform.EndpointStatus{
 		Origin: platform.Origin{ARN: arn, Creator: call.Principal.ARN, Created: call.Now}, Config: coming.Config, Coming: coming,
+		Policy: in.DeploymentConfig,
 	}}
 	e.Spec.Tags = nil
 	if err := e.Status.Enter(platform.EndpointCreating, call.Now); err != nil {
@@ -237,16 +241,21 @@ func atRest(e *platform.Endpoint) error {
 }
 
 func (s *service) updateEndpoint(ctx context.Context, call *api.Call, in *sagemaker.UpdateEndpointInput) (*sagemaker.UpdateEndpointOutput, error) {
-	if set(in.DeploymentConfig) || isTrue(in.RetainDeploymentConfig) {
-		return nil, unsupported("DeploymentConfig", "")
+	if set(in.DeploymentConfig) && isTrue(in.RetainDeploymentConfig) {
+		return nil, invalid("DeploymentConfig must not be given when RetainDeploymentConfig is true")
+	}
+	if err := s.checkPolicy(ctx, in.DeploymentConfig); err != nil {
+		return nil, err
 	}
 	coming, err := s.deployment(ctx, call, *in.EndpointConfigName)
 	if err != nil {
 		return nil, err
 	}
 	arn, err := s.changeEndpoint(ctx, call, in.EndpointName, func(e *platform.Endpoint) error {
-		if err := atRest(e); err != nil {
-			return err
+		if e.Status.State != platform.EndpointUpdateRollbackFailed {
+			if err := atRest(e); err != nil {
+				return err
+			}
 		}
 		if err := sameWay(e, coming); err != nil {
 			return err
@@ -254,8 +263,12 @@ func (s *service) updateEndpoint(ctx context.Context, call *api.Call, in *sagema
 		if isTrue(in.RetainAllVariantProperties) && e.Status.Serving != nil {
 			retain(coming, e.Status.Serving, in.ExcludeRetainedVariantProperties)
 		}
-		e.Status.Coming, e.Status.FailureReason, e.Spec.EndpointConfigName = coming, "", in.EndpointConfigName
-		return e.Status.Enter(platform.EndpointUpdating, call.Now)
+		policy := policyOf(in, &e.Status)
+		if err := checkUpdate(policy, e.Status.Serving, coming); err != nil {
+			return err
+		}
+		e.Spec.EndpointConfigName = in.EndpointConfigName
+		return e.Status.Update(coming, policy, call.Now)
 	})
 	if err != nil {
 		return nil, err
@@ -345,10 +358,13 @@ func (s *service) describeEndpoint(ctx context.Context, call *api.Call, in *sage
 	out := &sagemaker.DescribeEndpointOutput{
 		EndpointName: e.Spec.EndpointName, EndpointArn: ptr(string(st.ARN)), EndpointConfigName: &st.Config,
 		EndpointStatus: ptr(sagemaker.EndpointStatus(st.State)), CreationTime: shapes.NewTimestamp(st.Created), LastModifiedTime: shapes.NewTimestamp(rec.Modified),
-		ProductionVariants: summaries(st.Serving), AsyncInferenceConfig: asyncConfig(st),
+		ProductionVariants: summaries(st.Serving, 1), LastDeploymentConfig: st.Policy, PendingDeploymentSummary: pending(st),
+		AsyncInferenceConfig: asyncConfig(st),
 	}
 	if st.Serving == nil {
-		out.ProductionVariants = summaries(st.Coming)
+		out.ProductionVariants = summaries(st.Coming, 1)
+	} else if st.Rollout != nil {
+		out.ProductionVariants = summaries(st.Serving, 1-st.Rollout.Share)
 	}
 	if st.FailureReason != "" {
 		out.FailureReason = &st.FailureReason
@@ -356,21 +372,17 @@ func (s *service) describeEndpoint(ctx context.Context, call *api.Call, in *sage
 	return out, nil
 }
 
-func summaries(d *platform.Deployment) []sagemaker.ProductionVariantSummary {
+// summaries are what Describe tells of a deployment that has a share of the requests.
+func summaries(d *platform.Deployment, share float64) []sagemaker.ProductionVariantSummary {
 	if d == nil {
 		return nil
 	}
 	var out []sagemaker.ProductionVariantSummary
 	for i := range d.Variants {
 		v := &d.Variants[i]
-		var ready int32
-		for _, r := range v.Replicas {
-			if !r.Ready.IsZero() {
-				ready++
-			}
-		}
+		ready, weight := int32(v.Ready()), v.Weight*share
 		summary := sagemaker.ProductionVariantSummary{
-			VariantName: &v.Name, CurrentWeight: &v.Weight, DesiredWeight: &v.Weight, CurrentInstanceCount: &ready, DesiredInstanceCount: ptr(int32(v.Desired)),
+			VariantName: &v.Name, CurrentWeight: &weight, DesiredWeight: &v.Weight, CurrentInstanceCount: &ready, DesiredInstanceCount: ptr(int32(v.Desired)),
 			CurrentServerlessConfig: serverlessConfig(v), DesiredServerlessConfig: serverlessConfig(v),
 			DeployedImages: []sagemaker.DeployedImage{{SpecifiedImage: v.Container.Image, ResolvedImage: v.Container.Image, ResolutionTime: shapes.NewTimestamp(d.Began)}},
 		}

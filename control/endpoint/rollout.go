@@ -119,7 +119,7 @@ func limit(st *platform.EndpointStatus) (changed bool) {
 // standing is how the update stands; false where an alarm is not known.
 func standing(st *platform.EndpointStatus, seen observed, now time.Time) (rollout.Standing, bool) {
 	s := rollout.Standing{
-		Plan: rollout.Read(st.Policy, counts(st.Serving), counts(st.Coming)), Began: st.Coming.Began, Now: now,
+		Plan: rollout.Read(st.Policy, st.Serving.Counts(), st.Coming.Counts()), Began: st.Coming.Began, Now: now,
 		Old: fleet(st.Serving), New: fleet(st.Coming), Failure: hopeless(st.Coming),
 	}
 	if st.Rollout != nil {
@@ -148,17 +148,6 @@ func fleet(d *platform.Deployment) rollout.Fleet {
 		f.Failing = f.Failing || variant.Ready() < variant.Wanted() && (variant.Failures >= triesOfPlatform || variant.Hopeless != "")
 	}
 	return f
-}
-
-// counts are the instances of each variant of a deployment that may be none.
-func counts(d *platform.Deployment) (n []int) {
-	if d == nil {
-		return nil
-	}
-	for v := range d.Variants {
-		n = append(n, d.Variants[v].Desired)
-	}
-	return n
 }
 
 // nextMove is when an update is to be looked at again though nothing changes; 0: there is none, or it waits for a change.

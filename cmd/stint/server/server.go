@@ -240,7 +240,8 @@ func (s *Server) openTraining(ctx context.Context) error {
 	s.scaling = scaling.New(scaling.Config{Store: s.store, Metrics: s.telemetry, Alarms: s.alarms, Clock: clock, Log: s.Log})
 	s.endpoints = endpoint.New(endpoint.Config{
 		Store: s.store, Runner: shared.Of(platform.KindEndpoint), Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
-		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Routes: s.router, Room: room, Endpoints: where, KeepIdle: s.ServerlessKeep, Log: s.Log,
+		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key,
+		Routes: s.router, Room: room, Alarms: s.alarms, Endpoints: where, KeepIdle: s.ServerlessKeep, Log: s.Log,
 	})
 	s.training = training.New(training.Config{
 		Store: s.store, Runner: shared.Of(platform.KindTrainingJob), Room: room, Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
