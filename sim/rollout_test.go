@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -282,18 +281,13 @@ func TestUpdatesSurviveFaults(t *testing.T) {
 func shiftThroughFaults(t *testing.T, chance Chance, kills bool) {
 	policies := []*sagemaker.DeploymentConfig{canary(10), linear(25), linear(50), rolling(1, 1), rolling(2, 4), nil}
 	w := shifting(t, 2+chance(3), 2+chance(3), policies[chance(len(policies))])
-	configs := map[string]bool{"one": true, "two": true}
 	storm := true
 	w.Store.Fault = func() (bool, bool) { return storm && chance(10) == 0, chance(2) == 0 }
 	for i := range 100 {
-		disturbShift(t.Context(), t, w, chance, kills)
-		if w.ServerUp && chance(25) == 0 {
-			if e, err := w.Endpoint(t.Context(), "e"); err == nil && e.Status.State == platform.EndpointInService {
-				name := fmt.Sprintf("v%d!", i)
-				configs[name] = true
-				if err := w.Change(t.Context(), "e", updateBy(w, name, 2+chance(3), policies[chance(len(policies))])); err != nil {
-					t.Fatal(err)
-				}
+		disturbShift(w, chance, kills)
+		if e, err := w.Endpoint(t.Context(), "e"); err == nil && e.Status.State == platform.EndpointInService && chance(25) == 0 {
+			if err := w.Change(t.Context(), "e", updateBy(w, fmt.Sprintf("v%d!", i), 2+chance(3), policies[chance(len(policies))])); err != nil {
+				t.Fatal(err)
 			}
 		}
 		w.Step(t.Context(), time.Duration(chance(5000))*time.Millisecond)
@@ -308,15 +302,11 @@ func shiftThroughFaults(t *testing.T, chance Chance, kills bool) {
 	}
 	w.Step(t.Context(), time.Minute) // whoever backs off tries again
 	e := w.until(t, platform.EndpointInService)
-	if e.Status.State != platform.EndpointInService || !configs[e.Status.Config] {
-		t.Fatalf("it is %s with %s; %+v", e.Status.State, e.Status.Config, e.Status.Rollout)
-	}
 	w.finish(t, e.Status.Config, e.Status.Serving.Variants[0].Desired)
 }
 
 // disturbShift breaks something, perhaps.
-func disturbShift(_ context.Context, t *testing.T, w *Serving, chance Chance, kills bool) {
-	t.Helper()
+func disturbShift(w *Serving, chance Chance, kills bool) {
 	switch chance(12) {
 	case 0:
 		w.Crash()

@@ -1,6 +1,7 @@
 package sagemaker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -91,7 +92,7 @@ func checkUpdate(p *sagemaker.DeploymentConfig, serving, coming *platform.Deploy
 	if err := checkSizes(p, serving, coming); err != nil {
 		return err
 	}
-	plan := rollout.Read(p, serving.Counts(), coming.Counts())
+	plan := rollout.Read(p, cmp.Or(serving, coming).Counts(), coming.Counts())
 	if bakes := time.Duration(len(plan.Steps)) * plan.Bake; plan.Limit > 0 && bakes >= plan.Limit {
 		return invalid("MaximumExecutionTimeoutInSeconds (%d) must be larger than what %d steps of WaitIntervalInSeconds take together (%d)",
 			plan.Limit/time.Second, len(plan.Steps), bakes/time.Second)
@@ -126,7 +127,7 @@ func checkSizes(p *sagemaker.DeploymentConfig, serving, coming *platform.Deploym
 		for v := range size.fleet.Variants {
 			variant := &size.fleet.Variants[v]
 			if part := percentOf(size.size, variant.Desired); part < size.least || part > size.most {
-				return invalid("%s must be between %d%% and %d%% of the variant's total instance count; %s %d is %d%% of the %d of variant %q", size.name,
+				return invalid("%s must be between %d%% and %d%% of the variant's total instance count; %s %d is %d%% of the %d instances of variant %q", size.name,
 					size.least, size.most, *size.size.Type, *size.size.Value, part, variant.Desired, variant.Name)
 			}
 		}
