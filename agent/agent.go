@@ -47,6 +47,10 @@ type Config struct {
 	// Front makes what stands before a container of many models. Nil: such an instance fails.
 	Front func(ModelSource) (Front, error)
 
+	// NewSender makes what sends a transform job's data to its container; when ctx ends, so does all that is under way. Nil:
+	// such a job fails.
+	NewSender func(ctx context.Context, b Batches) Sender
+
 	Previous []Remains // of earlier attempts on this machine, the latest first
 
 	SpoolLimit int64          // bytes of undelivered reports at which the user's output is held back; 0 = 1 GiB
@@ -67,7 +71,10 @@ type agent struct {
 	meta   *metadata // nil: none could be had
 	keeper keeper
 
-	container sagemaker.ContainerDefinition // of an endpoint's instance
+	container sagemaker.ContainerDefinition // of an endpoint's instance or a transform job
+	task      platform.TransformTask        // of a transform job
+	// manifestPrefix is what the names of the task's manifest, if it has one, are below.
+	manifestPrefix platform.URI
 }
 
 // Run does one assignment from beginning to end. The end of ctx is a request to stop in order, as Ack.Stop is. Run returns
@@ -166,8 +173,11 @@ func (a *agent) takeAssignment(work context.Context) error {
 		pause = min(2*pause, longestPause)
 	}
 	read := func() error { return decodeSpec(a.job.Spec, &a.spec) }
-	if a.job.Kind == platform.KindEndpoint {
+	switch a.job.Kind {
+	case platform.KindEndpoint:
 		read = a.readContainer
+	case platform.KindTransformJob:
+		read = a.readTask
 	}
 	if err := read(); err != nil {
 		return err
@@ -178,8 +188,11 @@ func (a *agent) takeAssignment(work context.Context) error {
 
 // do does what the assignment is of.
 func (a *agent) do(work, life context.Context) platform.Outcome {
-	if a.job.Kind == platform.KindEndpoint {
+	switch a.job.Kind {
+	case platform.KindEndpoint:
 		return a.serve(work, life)
+	case platform.KindTransformJob:
+		return a.transform(work, life)
 	}
 	return a.perform(work, life)
 }

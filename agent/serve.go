@@ -29,11 +29,17 @@ const (
 // errUnhealthy ends a container that never answered /ping.
 var errUnhealthy = errors.New("the container did not become healthy")
 
-// readContainer reads the assignment of an endpoint's instance. The rest of the agent sees it as a job that has no inputs.
+// readContainer reads the assignment of an endpoint's instance.
 func (a *agent) readContainer() error {
 	if err := json.Unmarshal(a.job.Spec, &a.container); err != nil {
 		return platform.Errorf(platform.Internal, "", "read the container's definition: %w", err)
 	}
+	a.becomeContainer()
+	return nil
+}
+
+// becomeContainer lets the rest of the agent see a container that serves as a job that has no inputs.
+func (a *agent) becomeContainer() {
 	a.spec = sagemaker.CreateTrainingJobRequest{
 		AlgorithmSpecification: &sagemaker.AlgorithmSpecification{}, ResourceConfig: &sagemaker.ResourceConfig{},
 		OutputDataConfig: &sagemaker.OutputDataConfig{}, Environment: map[string]string{},
@@ -47,24 +53,17 @@ func (a *agent) readContainer() error {
 	// The SageMaker SDK serves a script of its estimators from the archive that they were trained from.
 	a.spec.HyperParameters = map[string]string{sourceParameter: a.container.Environment[sourceVariable]}
 	a.job.Runtime.Entry, a.Shim = a.job.Runtime.Serve, a.ServeProgram
-	return nil
 }
 
 // serve is the life of an endpoint's instance: fetch the model, start the container, say when it answers, and end it when it
 // is not wanted any more.
 func (a *agent) serve(work, life context.Context) platform.Outcome {
-	// 1. Say so, and bring the model and, where it is apart, the program that serves it.
-	a.enter(platform.PhaseDownloading, "")
-	if err := a.fetchServed(work); err != nil {
-		return a.outcomeOf(life, err)
-	}
-	// 2. Start the container on a port of its own; callers of many models are met before it.
-	container, err := freeAddress()
+	// 1. Bring what serves, and find a port for it.
+	container, err := a.prepareContainer(work)
 	if err != nil {
 		return a.outcomeOf(life, err)
 	}
-	_, port, _ := strings.Cut(container, ":")
-	a.spec.Environment[portVariable] = port
+	// 2. Start the container; callers of many models are met before it.
 	address, closeFront, err := a.openFront(container)
 	if err != nil {
 		return a.outcomeOf(life, err)
@@ -78,10 +77,14 @@ func (a *agent) serve(work, life context.Context) platform.Outcome {
 	// 3. Say when it is healthy; a container that never is has failed.
 	var unhealthy atomic.Bool
 	vouching, done := context.WithCancel(work)
-	go a.vouch(vouching, container, address, func() {
-		unhealthy.Store(true)
-		a.orders.stop()
-	})
+	go func() {
+		if a.healthy(vouching, container) {
+			a.report(platform.Report{Phase: platform.PhaseInService, Address: address})
+		} else if vouching.Err() == nil {
+			unhealthy.Store(true)
+			a.orders.stop()
+		}
+	}()
 	why := a.watch(life, process)
 	done()
 	tail := log.wait()
@@ -94,6 +97,21 @@ func (a *agent) serve(work, life context.Context) platform.Outcome {
 	return a.judgeContainer(process, why, tail)
 }
 
+// prepareContainer brings the model and, where it is apart, the program that serves it, and gives the container a port of its
+// own.
+func (a *agent) prepareContainer(work context.Context) (address string, err error) {
+	a.enter(platform.PhaseDownloading, "")
+	if err := a.fetchServed(work); err != nil {
+		return "", err
+	}
+	if address, err = freeAddress(); err != nil {
+		return "", err
+	}
+	_, port, _ := strings.Cut(address, ":")
+	a.spec.Environment[portVariable] = port
+	return address, nil
+}
+
 // freeAddress finds a port of this machine that is free now. Containers of one machine share its network.
 func freeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -103,8 +121,8 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// vouch asks the container until it is healthy, and reports that and where requests are to go.
-func (a *agent) vouch(ctx context.Context, container, address string, fail func()) {
+// healthy asks the container until it is healthy, and reports whether it was in time.
+func (a *agent) healthy(ctx context.Context, address string) bool {
 	limit := a.job.Health
 	if limit == 0 {
 		limit = healthTime
@@ -113,19 +131,17 @@ func (a *agent) vouch(ctx context.Context, container, address string, fail func(
 	defer stop()
 	pause := firstPing
 	for {
-		if ping(ctx, container) {
-			a.report(platform.Report{Phase: platform.PhaseInService, Address: address})
-			return
+		if ping(ctx, address) {
+			return true
 		}
 		again, stop := a.Clock.After(pause)
 		select {
 		case <-ctx.Done():
 			stop()
-			return
+			return false
 		case <-late:
 			stop()
-			fail()
-			return
+			return false
 		case <-again:
 		}
 		pause = min(pause+pause/4, longestPing) // what starts soon is seen soon, and what takes long is not asked often

@@ -9,13 +9,13 @@ import (
 // Assignment is what an agent is to do. It is asked for again after a reconnect: endpoints may have moved.
 type Assignment struct {
 	Agent     AgentID         `json:"agent"`
-	Kind      Kind            `json:"kind"` // KindTrainingJob or KindEndpoint
+	Kind      Kind            `json:"kind"` // KindTrainingJob, KindEndpoint or KindTransformJob
 	Name      string          `json:"name"`
 	ARN       ARN             `json:"arn"`
 	Site      Site            `json:"site"`
 	Host      string          `json:"host"`  // algo-1
 	Hosts     []string        `json:"hosts"` // sorted, this one among them
-	Spec      json.RawMessage `json:"spec"`  // the create request, as validated; of an endpoint's instance the model's ContainerDefinition
+	Spec      json.RawMessage `json:"spec"`  // the create request, as validated; of an endpoint's instance the model's ContainerDefinition; of a transform job a TransformTask
 	Runtime   Runtime         `json:"runtime"`
 	CPUs      int             `json:"cpus"`       // whole cores the job may count on, for SM_NUM_CPUS
 	Endpoint  string          `json:"endpoint"`   // all services, for the user's code
@@ -49,6 +49,8 @@ const (
 	PhaseTraining    Phase = "Training" // the user's process has been started
 	PhaseUploading   Phase = "Uploading"
 	PhaseInService   Phase = "InService" // of an endpoint's instance: the container answers /ping
+	// PhaseTransforming is of a transform job: the container answers /ping, and objects are being transformed.
+	PhaseTransforming Phase = "Transforming"
 )
 
 // OutcomeKind says how a job ended on one host.
@@ -91,12 +93,15 @@ type Report struct {
 	Address string        `json:"address,omitempty"` // with PhaseInService: host:port of the container
 	Message string        `json:"message,omitempty"` // with Phase: what people see as the status message; alone: a warning on the job
 	Logs    []LogEvent    `json:"logs,omitempty"`
+	Stream  string        `json:"stream,omitempty"` // with Logs that are not the user's: what is appended to the stream's name
 	Metrics []MetricValue `json:"metrics,omitempty"`
 	// Figures are of an endpoint's instance; the control plane adds the dimensions.
 	Figures []Datum  `json:"figures,omitempty"`
 	Outcome *Outcome `json:"outcome,omitempty"`
 	// Checkpoint is told once its set is whole in the object store.
 	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
+	// Progress is all that is done with of a transform job's share, told once it is in the object store.
+	Progress *TransformProgress `json:"progress,omitempty"`
 }
 
 // Ack answers a delivery.

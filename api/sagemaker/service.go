@@ -81,6 +81,7 @@ func New(config Config) *api.Service {
 		},
 	}
 	maps.Copy(made.Operations, s.inference())
+	maps.Copy(made.Operations, s.transforms())
 	return made
 }
 
@@ -90,7 +91,9 @@ func jobARN(c *api.Call, name *string) platform.ARN {
 }
 
 // taggable are the kinds of resources that carry tags. An ARN names its resource's type by the same word.
-var taggable = []platform.Kind{platform.KindTrainingJob, platform.KindModel, platform.KindEndpointConfig, platform.KindEndpoint}
+var taggable = []platform.Kind{
+	platform.KindTrainingJob, platform.KindModel, platform.KindEndpointConfig, platform.KindEndpoint, platform.KindTransformJob,
+}
 
 // tagged finds the record behind the ARN of a resource that carries tags.
 func (s *service) tagged(ctx context.Context, call *api.Call, arn string) (platform.Record, error) {

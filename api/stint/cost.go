@@ -108,11 +108,9 @@ func usage(ctx context.Context, store platform.Store, arn platform.ARN, now time
 
 // exists tells a resource that has cost nothing yet from one that is not there.
 func exists(ctx context.Context, store platform.Store, arn platform.ARN) error {
-	kind := platform.KindTrainingJob
-	if _, _, _, _, resource, _ := arn.Split(); strings.HasPrefix(resource, "endpoint/") {
-		kind = platform.KindEndpoint
-	}
-	_, err := store.Get(ctx, platform.Key{Kind: kind, Name: arn.ResourceName()})
+	_, _, _, _, resource, _ := arn.Split()
+	kind, _, _ := strings.Cut(resource, "/") // an ARN names its resource's type by the word of its records
+	_, err := store.Get(ctx, platform.Key{Kind: platform.Kind(kind), Name: arn.ResourceName()})
 	if platform.Is(err, platform.NotFound) {
 		return platform.Errorf(platform.NotFound, string(arn), "nothing named %s has ever cost anything", arn)
 	}

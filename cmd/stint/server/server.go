@@ -35,6 +35,7 @@ import (
 	"github.com/stint-ml/stint/control/notify"
 	"github.com/stint-ml/stint/control/scaling"
 	"github.com/stint-ml/stint/control/training"
+	"github.com/stint-ml/stint/control/transform"
 	"github.com/stint-ml/stint/drivers/market/static"
 	"github.com/stint-ml/stint/drivers/market/trace"
 	"github.com/stint-ml/stint/drivers/runner/local"
@@ -90,6 +91,7 @@ type Server struct {
 	scaling    *scaling.Controller
 	async      *async.Controller
 	notify     *notify.Controller
+	transforms *transform.Controller
 	router     *router.Router
 	s3         *s3.Server
 	front      *wire.Server
@@ -151,6 +153,9 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.async != nil {
 		s.async.Stop()
 		s.notify.Stop()
+	}
+	if s.transforms != nil {
+		s.transforms.Stop()
 	}
 	if s.endpoints != nil {
 		s.endpoints.Stop()
@@ -243,6 +248,10 @@ func (s *Server) openTraining(ctx context.Context) error {
 		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key,
 		Routes: s.router, Room: room, Alarms: s.alarms, Endpoints: where, KeepIdle: s.ServerlessKeep, Log: s.Log,
 	})
+	s.transforms = transform.New(transform.Config{
+		Store: s.store, Runner: shared.Of(platform.KindTransformJob), Runtimes: table, Logs: s.telemetry, Clock: clock, Random: rand.Reader,
+		Site: s.Site, Key: key, Room: room, Endpoints: where, Log: s.Log,
+	})
 	s.training = training.New(training.Config{
 		Store: s.store, Runner: shared.Of(platform.KindTrainingJob), Room: room, Runtimes: table, Logs: s.telemetry, Metrics: s.telemetry,
 		Clock: clock, Random: rand.Reader, Site: s.Site, Key: key, Log: s.Log,
@@ -264,7 +273,9 @@ func (s *Server) startFront(context.Context) error {
 				Store: s.store, Catalog: s.catalogue, Market: s.market, Notice: s.Spot.Notice, Metrics: s.telemetry, Memory: s.runner, ServerlessKeep: s.ServerlessKeep,
 			}),
 		},
-		S3: s.s3.Handler(), Agent: agents.Handler(control.Links{platform.KindTrainingJob: s.training, platform.KindEndpoint: s.endpoints}, s.Log), Metrics: metricsPage(),
+		S3: s.s3.Handler(), Agent: agents.Handler(control.Links{
+			platform.KindTrainingJob: s.training, platform.KindEndpoint: s.endpoints, platform.KindTransformJob: s.transforms,
+		}, s.Log), Metrics: metricsPage(),
 		Health: func(ctx context.Context) error {
 			_, err := s.store.List(ctx, platform.Query{Kind: platform.KindUser, Limit: 1})
 			return err
@@ -298,6 +309,9 @@ func (s *Server) startTraining(ctx context.Context) error {
 		return err
 	}
 	if err := s.notify.Start(ctx); err != nil {
+		return err
+	}
+	if err := s.transforms.Start(ctx); err != nil {
 		return err
 	}
 	return s.training.Start(ctx)
