@@ -306,7 +306,7 @@ func (s *service) needs(c *weighed, v *platform.Variant, load *AssumedLoad) {
 	c.StartUp, load.StartUpFrom = assumedStartUp, "assumed"
 	took, most, n := time.Duration(0), int64(0), 0
 	for _, r := range v.Replicas {
-		if r.Ready.IsZero() {
+		if r.Ready.IsZero() || r.Launched.IsZero() {
 			continue
 		}
 		took, n = took+max(0, r.Ready.Sub(r.Launched)), n+1
@@ -386,7 +386,7 @@ func (v *VariantAdvice) compare(c price.Case, curve bool) {
 		spans := c.Spans([]price.Mode{price.RealTime, m})
 		b := BreakEven{Mode: string(m), Cheaper: "never"}
 		switch {
-		case spans[0].Mode == m && len(spans) == 1:
+		case spans[0].Mode == m && (len(spans) == 1 || spans[1].Mode != price.RealTime):
 			b.Cheaper = "always"
 		case spans[0].Mode == m:
 			b.Cheaper, b.RequestsPerMonth, b.Utilization = "below", spans[1].From, to(4, c.Utilisation(spans[1].From))

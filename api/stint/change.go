@@ -112,13 +112,13 @@ func assumptions(c weighed, load *AssumedLoad, in *GetEndpointAdviceRequest) []s
 	case "measured":
 		out = append(out, fmt.Sprintf("the model needs %d MB: what its processes have now and %d %% more", load.MemoryInMB, headroom))
 	case "the instance's":
-		out = append(out, fmt.Sprintf("the model may need all %d MB of its instance: its memory was not measured and can be given (MemoryInMB)", load.MemoryInMB))
+		out = append(out, fmt.Sprintf("the model may need all %d MB of its instance: its memory was not measured and can be given", load.MemoryInMB))
 	}
 	if load.StartUpFrom == "assumed" {
 		out = append(out, fmt.Sprintf("an instance takes %g s to start, which was not measured", load.StartUpSeconds))
 	}
 	if c.Payload == 0 {
-		out = append(out, "requests are small enough for every mode: their size is not measured and can be given (PayloadBytes)")
+		out = append(out, "requests are small enough for every mode: their size is not measured and can be given")
 	}
 	return append(out, "storage and transfer of data are not counted")
 }

@@ -23,13 +23,15 @@ type describedEndpoint struct {
 	*sagemaker.DescribeEndpointOutput
 	Config *sagemaker.DescribeEndpointConfigOutput `json:"EndpointConfig,omitzero"` // unless it was deleted
 	Cost   *stint.GetCostResponse                  `json:"Cost,omitzero"`
+	// Activity tells when it was asked last.
+	Activity *stint.GetEndpointActivityResponse `json:"Activity,omitzero"`
 }
 
 func (a *app) endpointsCommand() *cobra.Command {
 	name := ""
 	c := &cobra.Command{
 		Use:   "endpoints",
-		Short: "List endpoints, and what each costs a day",
+		Short: "List endpoints, what each costs a day, and which idle",
 		Example: `  stint endpoints
   stint endpoints --name digits --json`,
 		Args: noArguments,
@@ -52,11 +54,11 @@ func (a *app) endpointsCommand() *cobra.Command {
 func (a *app) endpointCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "endpoint",
-		Short: "Look at an endpoint, read its log, delete it",
+		Short: "Look at an endpoint, get advice on its cost, read its log, delete it",
 		Args:  noArguments,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.endpointDescribeCommand(), a.endpointLogsCommand(), a.endpointDeleteCommand())
+	c.AddCommand(a.endpointDescribeCommand(), a.endpointAdviseCommand(), a.endpointLogsCommand(), a.endpointDeleteCommand())
 	return c
 }
 
@@ -126,17 +128,32 @@ func describeEndpoint(ctx context.Context, c *client.Client, e *sagemaker.Descri
 	if isNotFound(err) {
 		bill, err = nil, nil
 	}
-	return &describedEndpoint{e, config, bill}, err
+	if err != nil {
+		return nil, err
+	}
+	activity, err := c.EndpointActivity(ctx, *e.EndpointName)
+	if isNotFound(err) {
+		activity, err = nil, nil
+	}
+	return &describedEndpoint{e, config, bill, activity}, err
 }
 
 // aDay is what the instances that are up now cost in a day, whether they are asked or not; empty when there are none.
 func (e *describedEndpoint) aDay() string { return aDay(e.Cost) }
 
 func aDay(bill *stint.GetCostResponse) string {
-	if bill == nil {
+	sum := paidADay(bill)
+	if sum.Currency == "" {
 		return ""
 	}
-	var sum platform.Money
+	return cents(sum)
+}
+
+// paidADay is what the lines of a bill that are open add to it in a day; zero when there are none.
+func paidADay(bill *stint.GetCostResponse) (sum platform.Money) {
+	if bill == nil {
+		return sum
+	}
 	for _, l := range bill.Lines {
 		rate, err := money(l.HourlyRate)
 		if l.End != nil || err != nil {
@@ -144,11 +161,7 @@ func aDay(bill *stint.GetCostResponse) string {
 		}
 		sum.Nanos, sum.Currency = sum.Nanos+rate.Nanos*platform.Nanos(24*l.Count), rate.Currency
 	}
-	if sum.Currency == "" {
-		return ""
-	}
-	cents := (sum.Nanos + 5_000_000) / 10_000_000
-	return fmt.Sprintf("%d.%02d %s", cents/100, cents%100, sum.Currency)
+	return sum
 }
 
 // instances is what an endpoint runs on, empty when its configuration is gone.
@@ -178,16 +191,19 @@ func (a *app) printEndpoints(found []*describedEndpoint) {
 		a.print("No endpoints. Bring one up with: %s", a.stint("deploy MODEL"))
 		return
 	}
-	t := table{head: []string{"NAME", "STATUS", "INSTANCES", ">AGE", ">COST", ">A DAY"}}
+	t := table{head: []string{"NAME", "STATUS", "INSTANCES", ">AGE", ">IDLE", ">COST", ">A DAY"}}
 	for _, e := range found {
 		status, amount := string(*e.EndpointStatus), ""
 		if e.Cost != nil && e.Cost.Total.Currency != "" {
 			amount = rounded(e.Cost.Total)
 		}
-		t.add(*e.EndpointName, a.onOut.endpointStatus(status), e.instances(), age(a.now().Sub(e.CreationTime.Time)), amount, e.aDay())
+		t.add(*e.EndpointName, a.onOut.endpointStatus(status), e.instances(), age(a.now().Sub(e.CreationTime.Time)), e.idle(), amount, e.aDay())
 	}
 	for _, line := range t.lines(a.onOut) {
 		a.print("%s", line)
+	}
+	if line := a.wasted(found); line != "" {
+		a.print("\n%s", a.onOut.yellow(line))
 	}
 }
 
@@ -252,6 +268,9 @@ func (a *app) printEndpoint(e *describedEndpoint) {
 		rows := [][2]string{{"so far", exact(c.Total)}}
 		if day := e.aDay(); day != "" {
 			rows = append(rows, [2]string{"a day", day + p.dim("  asked or not")})
+		}
+		if asked := e.asked(); asked != "" {
+			rows = append(rows, [2]string{"asked", asked})
 		}
 		a.section("Cost", rows)
 	}

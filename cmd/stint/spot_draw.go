@@ -16,6 +16,7 @@ import (
 	"golang.org/x/image/font/gofont/goregular"
 	"golang.org/x/image/font/opentype"
 	"golang.org/x/image/math/fixed"
+	"golang.org/x/image/vector"
 )
 
 // svg draws a picture as scalable vectors.
@@ -34,6 +35,16 @@ func svg(p *picture) ([]byte, error) {
 		} else {
 			fmt.Fprintf(&b, "><title>%s</title></rect>\n", escaped(r.tells))
 		}
+	}
+	for _, l := range p.lines {
+		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="%s" stroke-linejoin="round" stroke-linecap="round" points="`, l.fill, number(l.width))
+		for i, at := range l.points {
+			if i > 0 {
+				b.WriteByte(' ')
+			}
+			fmt.Fprintf(&b, "%s,%s", number(at[0]), number(at[1]))
+		}
+		b.WriteString("\"/>\n")
 	}
 	for _, t := range p.texts {
 		weight := ""
@@ -69,6 +80,11 @@ func png(p *picture) ([]byte, error) {
 			return nil, err
 		}
 	}
+	for _, l := range p.lines {
+		if err := stroke(canvas, l); err != nil {
+			return nil, err
+		}
+	}
 	pens := map[bool]*opentype.Font{}
 	for bold, ttf := range map[bool][]byte{false: goregular.TTF, true: gobold.TTF} {
 		parsed, err := opentype.Parse(ttf)
@@ -101,6 +117,37 @@ func fill(canvas *image.RGBA, r box) error {
 			draw.DrawMask(canvas, image.Rect(x, y, x+1, y+1), image.NewUniform(ink), image.Point{}, mask, image.Point{}, draw.Over)
 		}
 	}
+	return nil
+}
+
+// stroke draws a line, each piece of it as a box that is turned, with a round end on either side.
+func stroke(canvas *image.RGBA, l line) error {
+	ink, err := colour(l.fill)
+	if err != nil {
+		return err
+	}
+	r := vector.NewRasterizer(canvas.Bounds().Dx(), canvas.Bounds().Dy())
+	half := l.width * dots / 2
+	for i := range l.points[1:] {
+		x0, y0, x1, y1 := l.points[i][0]*dots, l.points[i][1]*dots, l.points[i+1][0]*dots, l.points[i+1][1]*dots
+		turn := math.Atan2(y1-y0, x1-x0)
+		const corners = 8 // of each end
+		for c := range 2 * (corners + 1) {
+			x, y := x1, y1
+			if c > corners {
+				x, y = x0, y0
+			}
+			angle := turn - math.Pi/2 + math.Pi*float64(c-c/(corners+1))/corners
+			at := [2]float32{float32(x + half*math.Cos(angle)), float32(y + half*math.Sin(angle))}
+			if c == 0 {
+				r.MoveTo(at[0], at[1])
+			} else {
+				r.LineTo(at[0], at[1])
+			}
+		}
+		r.ClosePath()
+	}
+	r.Draw(canvas, canvas.Bounds(), image.NewUniform(ink), image.Point{})
 	return nil
 }
 

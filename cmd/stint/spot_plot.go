@@ -15,7 +15,15 @@ type picture struct {
 	width, height float64
 	title         string
 	boxes         []box
+	lines         []line // over the boxes, under the texts
 	texts         []label
+}
+
+// line goes from point to point, of which it has two at least.
+type line struct {
+	points [][2]float64
+	width  float64
+	fill   string // #rrggbb
 }
 
 // box is a filled rectangle.
@@ -182,12 +190,12 @@ func (p *plotter) legend(y float64) {
 }
 
 // writePlot draws into a file, whose ending tells the format.
-func writePlot(file string, s simulated) error {
+func writePlot(file string, p *picture) error {
 	draw := svg
 	if filepath.Ext(file) == ".png" {
 		draw = png
 	}
-	image, err := draw(plot(s))
+	image, err := draw(p)
 	if err != nil {
 		return fmt.Errorf("draw %s: %w", file, err)
 	}

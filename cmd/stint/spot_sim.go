@@ -97,7 +97,7 @@ func (a *app) spotSim(ctx context.Context, f spotSimFlags, instanceGiven bool) e
 	}
 	// 3. Show.
 	if f.plot != "" {
-		if err := writePlot(f.plot, s); err != nil {
+		if err := writePlot(f.plot, plot(s)); err != nil {
 			return err
 		}
 	}

@@ -141,10 +141,10 @@ func (c Case) unfit(m Mode) string {
 		return fmt.Sprintf("a request has up to %d bytes, more than the %d MB that it takes", c.Payload, payload>>20)
 	}
 	if slow := max(c.Latency, c.Slowest); slow > limit {
-		return fmt.Sprintf("a request takes up to %s, longer than the %s that it may", slow.Round(time.Millisecond), limit)
+		return fmt.Sprintf("a request takes up to %.4g s, longer than the %g s that it may", slow.Seconds(), limit.Seconds())
 	}
 	if waits := m == Asleep || m == Serverless; waits && c.StartUp+c.Latency > onlineLimit {
-		return fmt.Sprintf("the first request would wait %s until an instance is up, longer than the %s that it may take", c.StartUp.Round(time.Second), onlineLimit)
+		return fmt.Sprintf("the first request would wait %.3g s until an instance is up, longer than the %g s that it may take", c.StartUp.Seconds(), onlineLimit.Seconds())
 	}
 	if c.Shares && (m == Serverless || m == Provisioned || m == Async) {
 		return "it would have to be the only variant of its endpoint"

@@ -78,6 +78,18 @@ func (c *Client) CostOf(ctx context.Context, arn platform.ARN) (*stint.GetCostRe
 	return out, c.call(ctx, toStint, "GetCost", &stint.GetCostRequest{ResourceArn: &name}, out)
 }
 
+// EndpointActivity tells when an endpoint was asked last.
+func (c *Client) EndpointActivity(ctx context.Context, name string) (*stint.GetEndpointActivityResponse, error) {
+	out := new(stint.GetEndpointActivityResponse)
+	return out, c.call(ctx, toStint, "GetEndpointActivity", &stint.GetEndpointActivityRequest{EndpointName: &name}, out)
+}
+
+// EndpointAdvice tells what an endpoint's traffic would cost if it were served otherwise.
+func (c *Client) EndpointAdvice(ctx context.Context, in *stint.GetEndpointAdviceRequest) (*stint.GetEndpointAdviceResponse, error) {
+	out := new(stint.GetEndpointAdviceResponse)
+	return out, c.call(ctx, toStint, "GetEndpointAdvice", in, out)
+}
+
 // Invocation is one request to an endpoint.
 type Invocation struct {
 	Endpoint, ContentType, Accept, Variant string
