@@ -60,15 +60,8 @@ takes the place of what was measured: with --requests-per-month and --latency th
 
 // request makes the call of the options that were given.
 func (f adviseFlags) request(name string, given func(string) bool) (*stint.GetEndpointAdviceRequest, error) {
-	switch format := filepath.Ext(f.plot); {
-	case f.plot != "" && format != ".svg" && format != ".png":
-		return nil, usage("--plot %s should end in .svg or .png", f.plot)
-	case f.days < 1 || f.days > 90:
-		return nil, usage("--days %d should be from 1 to 90", f.days)
-	case f.requests < 0 || f.requests > 1_000_000_000:
-		return nil, usage("--requests-per-month %d should be from 0 to a billion", f.requests)
-	case given("latency") && (f.latency <= 0 || f.latency > time.Hour):
-		return nil, usage("--latency %v should be above 0 and at most an hour", f.latency)
+	if err := f.check(given("latency")); err != nil {
+		return nil, err
 	}
 	in := &stint.GetEndpointAdviceRequest{EndpointName: &name, Days: new(int32(f.days)), Curve: new(f.plot != "")}
 	if given("requests-per-month") {
@@ -92,6 +85,21 @@ func (f adviseFlags) request(name string, given func(string) bool) (*stint.GetEn
 		in.PayloadBytes = &n
 	}
 	return in, nil
+}
+
+// check refuses what cannot be reckoned with.
+func (f adviseFlags) check(latency bool) error {
+	switch format := filepath.Ext(f.plot); {
+	case f.plot != "" && format != ".svg" && format != ".png":
+		return usage("--plot %s should end in .svg or .png", f.plot)
+	case f.days < 1 || f.days > 90:
+		return usage("--days %d should be from 1 to 90", f.days)
+	case f.requests < 0 || f.requests > 1_000_000_000:
+		return usage("--requests-per-month %d should be from 0 to a billion", f.requests)
+	case latency && (f.latency <= 0 || f.latency > time.Hour):
+		return usage("--latency %v should be above 0 and at most an hour", f.latency)
+	}
+	return nil
 }
 
 // size reads an option that is an amount of data, at most a TiB.
