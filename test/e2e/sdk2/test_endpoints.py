@@ -28,4 +28,8 @@ def test_fit_deploy_predict_delete(said):
 
 
 def test_models_that_were_trained_elsewhere(said):
-    assert said("serve.py") == {"sklearn": [[5.0, 6.0], [5.0, 6.0]], "pytorch": [[5.0], [6.0]]}
+    assert said("serve.py") == {
+        "sklearn": [[5.0, 6.0], [5.0, 6.0]],
+        "pytorch": [[5.0], [6.0]],
+        "serverless": [[5.0, 6.0], {"MemorySizeInMB": 2048, "MaxConcurrency": 1}],
+    }

@@ -9,17 +9,20 @@ import tarfile
 import pytest
 from conftest import LIMIT
 from sagemaker.core.resources import Endpoint, EndpointConfig, Model
-from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
+from sagemaker.core.shapes import ContainerDefinition, ProductionVariant, ProductionVariantServerlessConfig
 from sagemaker.core.utils.exceptions import FailedStatusError
 
 PROGRAM = (pathlib.Path(__file__).parent.parent / "serving" / "inference.py").read_bytes()
+
+INSTANCE = {"initial_instance_count": 1, "instance_type": "ml.t2.medium"}
+SERVERLESS = {"serverless_config": ProductionVariantServerlessConfig(memory_size_in_mb=1024, max_concurrency=2)}
 
 
 @pytest.fixture(scope="module")
 def deploy(server, data):
     """Serves a model.json under a name, from model to endpoint."""
 
-    def deploy(name, **model):
+    def deploy(name, capacity, **model):
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz") as out:
             for file, content in {"code/inference.py": PROGRAM, "model.json": json.dumps(model).encode()}.items():
@@ -33,7 +36,7 @@ def deploy(server, data):
             environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
         )
         Model.create(model_name=name, primary_container=container, execution_role_arn=os.environ["SAGEMAKER_ROLE"])
-        variant = ProductionVariant(variant_name="AllTraffic", model_name=name, initial_instance_count=1, instance_type="ml.t2.medium")
+        variant = ProductionVariant(variant_name="AllTraffic", model_name=name, **capacity)
         EndpointConfig.create(endpoint_config_name=name, production_variants=[variant])
         return Endpoint.create(endpoint_name=name, endpoint_config_name=name)
 
@@ -41,13 +44,13 @@ def deploy(server, data):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def both(deploy):
+def all_three(deploy):
     """Begun before the first test looks at one."""
-    return deploy("three-adds", add=3), deploy("three-fails", add=3, fault="the weights are torn")
+    return deploy("three-adds", INSTANCE, add=3), deploy("three-fails", INSTANCE, add=3, fault="the weights are torn"), deploy("three-on-use", SERVERLESS, add=4)
 
 
-def test_an_endpoint_from_its_model_to_its_end(both):
-    endpoint = both[0]
+def test_an_endpoint_from_its_model_to_its_end(all_three):
+    endpoint = all_three[0]
     endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
     said = endpoint.invoke(body=json.dumps([[1, 2]]), content_type="application/json")
     assert json.loads(said.body.read()) == [[4, 5]] and said.invoked_production_variant == "AllTraffic"
@@ -58,7 +61,17 @@ def test_an_endpoint_from_its_model_to_its_end(both):
     Model.get(endpoint.endpoint_name).delete()
 
 
-def test_a_model_that_does_not_load(both):
+def test_a_model_that_does_not_load(all_three):
     with pytest.raises(FailedStatusError, match="the weights are torn"):
-        both[1].wait_for_status("InService", poll=1, timeout=LIMIT)
-    both[1].delete()
+        all_three[1].wait_for_status("InService", poll=1, timeout=LIMIT)
+    all_three[1].delete()
+
+
+def test_an_endpoint_without_servers(all_three):
+    endpoint = all_three[2]
+    endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
+    said = endpoint.invoke(body=json.dumps([[1, 2]]), content_type="application/json")
+    assert json.loads(said.body.read()) == [[5, 6]]
+    assert Endpoint.get(endpoint.endpoint_name).production_variants[0].current_serverless_config.memory_size_in_mb == 1024
+    endpoint.delete()
+    endpoint.wait_for_delete(poll=1, timeout=LIMIT)

@@ -1,5 +1,5 @@
 """Models that were trained elsewhere, served with the SDK: scikit-learn with a script of its own and JSON, PyTorch with the
-SDK's arrays. The SDK waits half a minute in each deploy, so they are brought up beside each other."""
+SDK's arrays, and one without servers. The SDK waits half a minute in each deploy, so they are brought up beside each other."""
 
 import io
 import json
@@ -13,6 +13,7 @@ import sagemaker
 from sagemaker.deserializers import JSONDeserializer
 from sagemaker.pytorch import PyTorchModel
 from sagemaker.serializers import CSVSerializer, JSONSerializer
+from sagemaker.serverless import ServerlessInferenceConfig
 from sagemaker.sklearn import SKLearnModel
 
 ROLE = os.environ["SAGEMAKER_ROLE"]
@@ -53,7 +54,24 @@ def pytorch():
     return said.tolist()
 
 
+def serverless():
+    model = SKLearnModel(
+        model_data=archive("on-use", weights="2 3"), role=ROLE, entry_point="linear.py", source_dir="code", framework_version="1.2-1"
+    )
+    predictor = model.deploy(
+        serverless_inference_config=ServerlessInferenceConfig(memory_size_in_mb=1024, max_concurrency=2),
+        serializer=JSONSerializer(),
+        deserializer=JSONDeserializer(),
+    )
+    said = predictor.predict([[1, 1]])
+    predictor.update_endpoint(serverless_inference_config=ServerlessInferenceConfig(memory_size_in_mb=2048, max_concurrency=1), model_name=model.name)
+    said += predictor.predict([[0, 2]])
+    config = boto3.client("sagemaker").describe_endpoint(EndpointName=predictor.endpoint_name)
+    predictor.delete_endpoint()
+    return [said, config["ProductionVariants"][0]["CurrentServerlessConfig"]]
+
+
 with ThreadPoolExecutor() as pool:
-    both = {f.__name__: pool.submit(f) for f in (sklearn, pytorch)}
+    both = {f.__name__: pool.submit(f) for f in (sklearn, pytorch, serverless)}
     print()
     print(json.dumps({name: future.result() for name, future in both.items()}))
