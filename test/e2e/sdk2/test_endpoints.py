@@ -31,5 +31,5 @@ def test_models_that_were_trained_elsewhere(said):
     assert said("serve.py") == {
         "sklearn": [[5.0, 6.0], [5.0, 6.0]],
         "pytorch": [[5.0], [6.0]],
-        "serverless": [[5.0, 6.0], {"MemorySizeInMB": 2048, "MaxConcurrency": 1}],
+        "serverless": [[5.0], {"MemorySizeInMB": 1024, "MaxConcurrency": 2}],
     }

@@ -9,20 +9,17 @@ import tarfile
 import pytest
 from conftest import LIMIT
 from sagemaker.core.resources import Endpoint, EndpointConfig, Model
-from sagemaker.core.shapes import ContainerDefinition, ProductionVariant, ProductionVariantServerlessConfig
+from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
 from sagemaker.core.utils.exceptions import FailedStatusError
 
 PROGRAM = (pathlib.Path(__file__).parent.parent / "serving" / "inference.py").read_bytes()
-
-INSTANCE = {"initial_instance_count": 1, "instance_type": "ml.t2.medium"}
-SERVERLESS = {"serverless_config": ProductionVariantServerlessConfig(memory_size_in_mb=1024, max_concurrency=2)}
 
 
 @pytest.fixture(scope="module")
 def deploy(server, data):
     """Serves a model.json under a name, from model to endpoint."""
 
-    def deploy(name, capacity, **model):
+    def deploy(name, serverless=None, **model):
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz") as out:
             for file, content in {"code/inference.py": PROGRAM, "model.json": json.dumps(model).encode()}.items():
@@ -36,8 +33,12 @@ def deploy(server, data):
             environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
         )
         Model.create(model_name=name, primary_container=container, execution_role_arn=os.environ["SAGEMAKER_ROLE"])
-        variant = ProductionVariant(variant_name="AllTraffic", model_name=name, **capacity)
-        EndpointConfig.create(endpoint_config_name=name, production_variants=[variant])
+        if serverless:  # EndpointConfig.create misspells MemorySizeInMB in these SDKs
+            variant = {"VariantName": "AllTraffic", "ModelName": name, "ServerlessConfig": serverless}
+            server.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        else:
+            variant = ProductionVariant(variant_name="AllTraffic", model_name=name, initial_instance_count=1, instance_type="ml.t2.medium")
+            EndpointConfig.create(endpoint_config_name=name, production_variants=[variant])
         return Endpoint.create(endpoint_name=name, endpoint_config_name=name)
 
     return deploy
@@ -46,7 +47,11 @@ def deploy(server, data):
 @pytest.fixture(scope="module", autouse=True)
 def all_three(deploy):
     """Begun before the first test looks at one."""
-    return deploy("three-adds", INSTANCE, add=3), deploy("three-fails", INSTANCE, add=3, fault="the weights are torn"), deploy("three-on-use", SERVERLESS, add=4)
+    return (
+        deploy("three-adds", add=3),
+        deploy("three-fails", add=3, fault="the weights are torn"),
+        deploy("three-on-use", {"MemorySizeInMB": 1024, "MaxConcurrency": 2}, add=4),
+    )
 
 
 def test_an_endpoint_from_its_model_to_its_end(all_three):

@@ -64,8 +64,6 @@ def serverless():
         deserializer=JSONDeserializer(),
     )
     said = predictor.predict([[1, 1]])
-    predictor.update_endpoint(serverless_inference_config=ServerlessInferenceConfig(memory_size_in_mb=2048, max_concurrency=1), model_name=model.name)
-    said += predictor.predict([[0, 2]])
     config = boto3.client("sagemaker").describe_endpoint(EndpointName=predictor.endpoint_name)
     predictor.delete_endpoint()
     return [said, config["ProductionVariants"][0]["CurrentServerlessConfig"]]
