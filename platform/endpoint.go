@@ -97,6 +97,8 @@ type Deployment struct {
 	Variants []Variant `json:"variants"`
 	// Async is set when it takes asynchronous invocations, and those only; such a deployment has one variant.
 	Async *sagemaker.AsyncInferenceConfig `json:"async,omitempty"`
+	// Capture is the configuration's, nil: nothing is captured.
+	Capture *sagemaker.DataCaptureConfig `json:"capture,omitempty"`
 }
 
 // Variant is one production variant of a deployment.
@@ -279,6 +281,7 @@ type RouteVariant struct {
 	OfMany  bool // its instances serve many models: an invocation has to name one
 	Targets []Target
 	Elastic *Elastic // nil: it has the instances that it has
+	Capture *Capture // nil: nothing is captured
 }
 
 // Target is a container that answers.

@@ -40,8 +40,8 @@ func scripted(t *testing.T, serve func(number int, c net.Conn, r *bufio.Reader))
 	return platform.Target{Agent: "scripted", Address: l.Addr().String()}
 }
 
-// taken reads one request.
-func taken(r *bufio.Reader) bool {
+// arrives reads one request.
+func arrives(r *bufio.Reader) bool {
 	q, err := http.ReadRequest(r)
 	if err == nil {
 		_, err = io.Copy(io.Discard, q.Body)
@@ -71,7 +71,7 @@ func TestConnectionsAreUsedAgainUnlessTheContainerEndsThem(t *testing.T) {
 			t.Parallel()
 			var last atomic.Int64
 			r := single(t, scripted(t, func(number int, conn net.Conn, from *bufio.Reader) {
-				for taken(from) {
+				for arrives(from) {
 					last.Store(int64(number))
 					fmt.Fprint(conn, c.answer)
 				}
@@ -94,7 +94,7 @@ func TestAConnectionThatWasClosedWhileItIdledCostsNothing(t *testing.T) {
 	var seen atomic.Int64
 	closed := make(chan struct{}, 10)
 	r := single(t, scripted(t, func(_ int, conn net.Conn, from *bufio.Reader) {
-		if taken(from) {
+		if arrives(from) {
 			seen.Add(1)
 			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 			conn.Close()
@@ -124,7 +124,7 @@ func TestAnswersThatAreNoneAreErrors(t *testing.T) {
 			t.Parallel()
 			var seen atomic.Int64
 			r := single(t, scripted(t, func(_ int, conn net.Conn, from *bufio.Reader) {
-				if taken(from) {
+				if arrives(from) {
 					seen.Add(1)
 					fmt.Fprint(conn, text)
 				}
@@ -243,7 +243,7 @@ func TestIdleConnectionsAreClosedWithTheirRoute(t *testing.T) {
 	t.Parallel()
 	ended := make(chan struct{}, 1)
 	target := scripted(t, func(_ int, conn net.Conn, from *bufio.Reader) {
-		for taken(from) {
+		for arrives(from) {
 			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
 		}
 		ended <- struct{}{}

@@ -34,6 +34,8 @@ type Config struct {
 	Metrics platform.Metrics // where the figures of AWS/SageMaker go
 	Clock   platform.Clock
 	Log     *slog.Logger
+	// Blobs is the object store as a role sees it: captured data goes there.
+	Blobs func(role platform.ARN) (platform.Blobs, error)
 }
 
 // Router forwards invocations.
@@ -41,6 +43,7 @@ type Router struct {
 	dialer    *net.Dialer
 	clock     platform.Clock
 	meter     *meter
+	recorder  *recorder
 	perTarget int64 // invocations at one container at once
 	mu        sync.RWMutex
 	endpoints map[string]*endpoint
@@ -71,6 +74,8 @@ type variant struct {
 	letIn   atomic.Int64  // invocations that are on their way to a target
 	bound   int64         // Elastic.PerTarget
 	next    atomic.Uint32 // where to begin to look, so that equals take turns
+
+	capturing *capturing // nil: it is not captured
 }
 
 // target is a container and how many invocations are under way at it. It lives as long as its address is routed to.
@@ -87,7 +92,7 @@ var _ platform.Routes = (*Router)(nil)
 func New(c Config) *Router {
 	r := &Router{
 		endpoints: map[string]*endpoint{}, flows: map[string]map[string]*flow{}, stirred: make(chan string, 1024), perTarget: perTarget, clock: c.Clock,
-		meter: newMeter(c), dialer: &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second},
+		meter: newMeter(c), recorder: newRecorder(c), dialer: &net.Dialer{Timeout: connectTime, KeepAlive: 15 * time.Second},
 	}
 	r.meter.sample = r.sample
 	return r
@@ -99,6 +104,7 @@ func (r *Router) Start() { r.meter.start() }
 // Stop writes down what was counted and lets go of idle connections. Whoever calls it lets no one in any more.
 func (r *Router) Stop() {
 	r.meter.stop()
+	r.recorder.stop()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, e := range r.endpoints {
@@ -131,13 +137,14 @@ func (r *Router) Set(name string, route platform.Route) {
 	r.retire(was, made)
 	r.endpoints[name] = made
 	r.rerouted(name, made)
+	r.recorder.keep(name, made)
 }
 
 // prepare makes one side of a route ready.
 func (r *Router) prepare(name string, variants []platform.RouteVariant, known map[platform.Target]*target) *endpoint {
 	made := &endpoint{}
 	for _, rv := range variants {
-		v := &variant{name: rv.Name, config: rv.Config, weight: rv.Weight, ofMany: rv.OfMany, flow: r.flowOf(name, rv)}
+		v := &variant{name: rv.Name, config: rv.Config, weight: rv.Weight, ofMany: rv.OfMany, flow: r.flowOf(name, rv), capturing: r.recorder.capturing(name, rv)}
 		if rv.Elastic != nil {
 			v.elastic, v.bound = rv.Elastic, int64(rv.Elastic.PerTarget)
 		}
@@ -162,6 +169,7 @@ func (r *Router) Remove(name string) {
 	defer r.mu.Unlock()
 	r.retire(r.endpoints[name], nil)
 	delete(r.endpoints, name)
+	r.recorder.keep(name, nil)
 	for _, f := range r.flows[name] {
 		f.leave()
 	}

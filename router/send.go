@@ -33,6 +33,9 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		if err == nil {
 			a.model = r.clock.Now().Sub(sent)
 			a.whole = a.response.ContentLength == 0
+			if v.capturing.sampled() && a.response.StatusCode < 300 {
+				a.taken = v.capturing.take(a.response.ContentLength)
+			}
 			return &platform.Answer{Variant: v.name, Target: t.Target, Status: a.response.StatusCode, Header: a.response.Header, Body: a}, nil
 		}
 		a.watching()
@@ -56,6 +59,7 @@ type answer struct {
 	watching   func() bool // ends the watch on ctx; false: the connection has been interrupted
 	response   *http.Response
 	written    chan error
+	taken      *taken // nil: it is not captured
 	model      time.Duration
 	whole      bool // the container came to its end
 	broken     bool // it did not, and not because the caller left
@@ -78,6 +82,9 @@ func (a *answer) Read(p []byte) (int, error) {
 	from := a.router.clock.Now()
 	n, err := a.response.Body.Read(p)
 	a.model += a.router.clock.Now().Sub(from)
+	if a.taken != nil {
+		a.taken.note(p[:n])
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
@@ -95,6 +102,9 @@ func (a *answer) Close() error {
 		return nil
 	}
 	a.closed = true
+	if a.taken != nil && a.whole {
+		a.taken.end(&a.in, a.response.Header, a.router.clock.Now())
+	}
 	if a.watching() && a.whole && !a.response.Close && a.hasBeenSent() {
 		a.target.pool.give(a.connection)
 	} else {

@@ -40,7 +40,6 @@ func checkConfig(in *sagemaker.CreateEndpointConfigInput) error {
 		asked bool
 		what  string
 	}{
-		{set(in.DataCaptureConfig) && isTrue(in.DataCaptureConfig.EnableCapture), "DataCaptureConfig"},
 		{set(in.ExplainerConfig), "ExplainerConfig"},
 		{len(in.ShadowProductionVariants) > 0, "ShadowProductionVariants"},
 		{isTrue(in.EnableNetworkIsolation), "EnableNetworkIsolation"},
@@ -50,6 +49,9 @@ func checkConfig(in *sagemaker.CreateEndpointConfigInput) error {
 		}
 	}
 	if err := checkAsync(in); err != nil {
+		return err
+	}
+	if err := checkCapture(in); err != nil {
 		return err
 	}
 	names := map[string]bool{}
@@ -156,7 +158,7 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 	if err != nil {
 		return nil, err
 	}
-	d := &platform.Deployment{Config: config, Began: call.Now, Async: c.Spec.AsyncInferenceConfig}
+	d := &platform.Deployment{Config: config, Began: call.Now, Async: c.Spec.AsyncInferenceConfig, Capture: c.Spec.DataCaptureConfig}
 	for i := range c.Spec.ProductionVariants {
 		v := &c.Spec.ProductionVariants[i]
 		m, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName))
@@ -276,11 +278,15 @@ func (s *service) updateEndpoint(ctx context.Context, call *api.Call, in *sagema
 	return &sagemaker.UpdateEndpointOutput{EndpointArn: ptr(string(arn))}, nil
 }
 
-// retain gives the variants of a deployment the weights and counts that those of the same name have now.
+// retain gives a deployment the data capture, and its variants the weights and counts that those of the same name have, that there
+// are now.
 func retain(coming, serving *platform.Deployment, but []sagemaker.VariantProperty) {
 	dropped := map[sagemaker.VariantPropertyType]bool{}
 	for _, p := range but {
 		dropped[shapes.Value(p.VariantPropertyType)] = true
+	}
+	if !dropped[sagemaker.VariantPropertyTypeDataCaptureConfig] {
+		coming.Capture = serving.Capture
 	}
 	for i := range coming.Variants {
 		for j := range serving.Variants {
@@ -359,10 +365,10 @@ func (s *service) describeEndpoint(ctx context.Context, call *api.Call, in *sage
 		EndpointName: e.Spec.EndpointName, EndpointArn: ptr(string(st.ARN)), EndpointConfigName: &st.Config,
 		EndpointStatus: ptr(sagemaker.EndpointStatus(st.State)), CreationTime: shapes.NewTimestamp(st.Created), LastModifiedTime: shapes.NewTimestamp(rec.Modified),
 		ProductionVariants: summaries(st.Serving, 1), LastDeploymentConfig: st.Policy, PendingDeploymentSummary: pending(st),
-		AsyncInferenceConfig: asyncConfig(st),
+		AsyncInferenceConfig: asyncConfig(st), DataCaptureConfig: captureSummary(st.Serving),
 	}
 	if st.Serving == nil {
-		out.ProductionVariants = summaries(st.Coming, 1)
+		out.ProductionVariants, out.DataCaptureConfig = summaries(st.Coming, 1), captureSummary(st.Coming)
 	} else if st.Rollout != nil {
 		out.ProductionVariants = summaries(st.Serving, 1-st.Rollout.Share)
 	}

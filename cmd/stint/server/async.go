@@ -2,20 +2,13 @@ package server
 
 import (
 	"context"
-	"crypto/rand"
 	"os"
-	"sync"
-	"time"
 
 	"github.com/stint-ml/stint/control/async"
 	"github.com/stint-ml/stint/control/notify"
-	blobs "github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/drivers/topics"
 	"github.com/stint-ml/stint/platform"
 )
-
-// roleLife is how long credentials live with which the server acts as a model's role; they are renewed as long as they are used.
-const roleLife = 12 * time.Hour
 
 // openAsync makes what works off the queues of asynchronous endpoints, and what tells of it.
 func (s *Server) openAsync(context.Context) error {
@@ -27,51 +20,9 @@ func (s *Server) openAsync(context.Context) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return platform.Errorf(platform.Unavailable, dir, "make the folder: %w", err)
 	}
-	roles := &roleStores{store: s.store, endpoint: s.S3Endpoint(), region: s.Site.Region, known: map[platform.ARN]platform.Blobs{}}
 	s.async = async.New(async.Config{
-		Store: s.store, Invoker: s.router, Blobs: roles.of, Metrics: s.telemetry, Clock: clock, Site: s.Site, Dir: dir, Log: s.Log,
+		Store: s.store, Invoker: s.router, Blobs: s.roles.of, Metrics: s.telemetry, Clock: clock, Site: s.Site, Dir: dir, Log: s.Log,
 	})
 	s.notify = notify.New(notify.Config{Store: s.store, Topics: topics.Open(s.Home.Topics()), Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	return nil
-}
-
-// roleStores are the object store as the roles of models see it.
-type roleStores struct {
-	store            platform.Store
-	endpoint, region string
-	mu               sync.Mutex
-	known            map[platform.ARN]platform.Blobs
-}
-
-func (r *roleStores) of(role platform.ARN) (platform.Blobs, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if b := r.known[role]; b != nil {
-		return b, nil
-	}
-	b, err := blobs.New(blobs.Config{Endpoint: r.endpoint, Region: r.region, Credentials: func(ctx context.Context) (blobs.Credentials, error) {
-		return r.assume(ctx, role)
-	}})
-	if err != nil {
-		return nil, err
-	}
-	r.known[role] = b
-	return b, nil
-}
-
-// assume makes credentials of a role. They are forgotten, as any others, when they have expired.
-func (r *roleStores) assume(ctx context.Context, role platform.ARN) (blobs.Credentials, error) {
-	session, err := platform.NewSession(rand.Reader, platform.SystemClock{}.Now(), roleLife)
-	if err != nil {
-		return blobs.Credentials{}, err
-	}
-	session.Role, session.Name = role.ResourceName(), "SageMaker"
-	rec, err := session.Record()
-	if err != nil {
-		return blobs.Credentials{}, err
-	}
-	if err := r.store.Commit(ctx, platform.Tx{Puts: []platform.Put{{Record: rec}}}); err != nil {
-		return blobs.Credentials{}, err
-	}
-	return blobs.Credentials{AccessKeyID: session.ID, SecretAccessKey: session.Secret, SessionToken: session.Token, Expires: session.Expires}, nil
 }

@@ -93,6 +93,7 @@ type Server struct {
 	notify     *notify.Controller
 	transforms *transform.Controller
 	router     *router.Router
+	roles      *roleStores
 	s3         *s3.Server
 	front      *wire.Server
 	sweeper    *sweeper
@@ -105,7 +106,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		what string
 		do   func(context.Context) error
 	}{
-		{"data folder", s.openHome}, {"identities", s.openIdentities}, {"object store", s.startS3},
+		{"data folder", s.openHome}, {"identities", s.openIdentities}, {"object store", s.startS3}, {"roles", s.openRoles},
 		{"job runner", s.openRunner}, {"spot market", s.openMarket}, {"training", s.openTraining}, {"asynchronous inference", s.openAsync}, {"front door", s.startFront}, {"training", s.startTraining},
 	} {
 		if err := step.do(ctx); err != nil {
@@ -240,7 +241,7 @@ func (s *Server) openTraining(ctx context.Context) error {
 	}
 	table, shared, room := runtimes.Open(s.Home.Runtimes()), control.Share(s.runner), control.NewRoom()
 	where := func() (string, string) { return s.Endpoint(), s.S3Endpoint() }
-	s.router = router.New(router.Config{Metrics: s.telemetry, Clock: clock, Log: s.Log})
+	s.router = router.New(router.Config{Metrics: s.telemetry, Clock: clock, Log: s.Log, Blobs: s.roles.of})
 	s.alarms = alarm.New(alarm.Config{Store: s.store, Metrics: s.telemetry, Clock: clock, Log: s.Log})
 	s.scaling = scaling.New(scaling.Config{Store: s.store, Metrics: s.telemetry, Alarms: s.alarms, Clock: clock, Log: s.Log})
 	s.endpoints = endpoint.New(endpoint.Config{
