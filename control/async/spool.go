@@ -25,7 +25,7 @@ var _ platform.Spool = (*spool)(nil)
 func fill(dir string, r io.Reader, limit int64) (*spool, error) {
 	var head bytes.Buffer
 	n, err := io.Copy(&head, io.LimitReader(r, min(limit, spoolMemory)+1))
-	if err != nil || n <= min(limit, spoolMemory) {
+	if err != nil || n <= spoolMemory {
 		return &spool{head: head.Bytes(), size: n}, err
 	}
 	file, err := os.CreateTemp(dir, "spool-")
