@@ -261,6 +261,7 @@ func (a *app) printEndpoint(e *describedEndpoint) {
 		a.print("\n%s\n%s", p.red(title), indent(*e.FailureReason))
 	}
 	a.printVariants(e)
+	a.printUpdate(e)
 	a.section("Configuration", [][2]string{
 		{"name", *e.EndpointConfigName}, {"created", moment(e.CreationTime)}, {"changed", moment(e.LastModifiedTime)},
 	})

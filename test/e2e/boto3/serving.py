@@ -4,6 +4,7 @@ import io
 import json
 import pathlib
 import tarfile
+import threading
 
 from botocore.config import Config
 from conftest import ROLE, client, eventually, unique
@@ -65,7 +66,7 @@ class Serving:
 
         def look():
             d = self.describe(name)
-            return d["EndpointStatus"] not in ("Creating", "Updating") and d
+            return d["EndpointStatus"] not in ("Creating", "Updating", "RollingBack") and d
 
         d = eventually(look, f"{name} to be {status}", limit=LIMIT)
         assert d["EndpointStatus"] == status, d
@@ -84,3 +85,35 @@ class Serving:
 def variant(model, name="AllTraffic", count=1, **more):
     return {"VariantName": name, "ModelName": model, "InstanceType": "ml.t2.medium", "InitialInstanceCount": count, **more}
 
+
+class Asking:
+    """Asks an endpoint again and again beside the block, and keeps every answer of each asker in order."""
+
+    def __init__(self, serving, name, askers=3):
+        self.heard, self.errors, self._over = [[] for _ in range(askers)], [], threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(Serving(serving.bucket), name, heard)) for heard in self.heard]
+
+    def _ask(self, serving, name, heard):
+        while not self._over.is_set():
+            try:
+                heard.append(serving.adds(name))
+            except Exception as error:  # whatever it is, it is one too many
+                self.errors.append(error)
+                return
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        self.hears(1)
+        return self
+
+    def __exit__(self, *_):
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+        assert not self.errors, self.errors
+
+    def hears(self, count):
+        """Waits until each asker has so many answers more than now."""
+        more = [len(heard) + count for heard in self.heard]
+        eventually(lambda: self.errors or all(len(h) >= m for h, m in zip(self.heard, more)), f"{count} more answers", limit=LIMIT)
