@@ -175,7 +175,7 @@ func policyOf(in *sagemaker.UpdateEndpointInput, st *platform.EndpointStatus) *s
 
 // pending is what Describe tells of a deployment that is on its way.
 func pending(st *platform.EndpointStatus) *sagemaker.PendingDeploymentSummary {
-	if st.Coming == nil {
+	if st.Coming == nil || st.State == platform.EndpointDeleting {
 		return nil
 	}
 	out := &sagemaker.PendingDeploymentSummary{EndpointConfigName: &st.Coming.Config, StartTime: shapes.NewTimestamp(st.Coming.Began)}
