@@ -170,7 +170,10 @@ func (s *service) adviseVariant(ctx context.Context, e *platform.Endpoint, v *pl
 		return nil, err
 	}
 	mode, units := served(e, v)
-	paid := paidNow(c, v, mode, units)
+	paid, err := s.paidNow(ctx, e, v, c)
+	if err != nil {
+		return nil, err
+	}
 	// 3. What to do.
 	a := c.Advise(mode, paid)
 	out := &VariantAdvice{
@@ -208,11 +211,28 @@ func (s *service) adviseVariant(ctx context.Context, e *platform.Endpoint, v *pl
 }
 
 // paidNow is what the variant costs as it is, whatever the load would need.
-func paidNow(c weighed, v *platform.Variant, mode price.Mode, units int64) platform.Money {
+func (s *service) paidNow(ctx context.Context, e *platform.Endpoint, v *platform.Variant, c weighed) (platform.Money, error) {
+	mode, units := served(e, v)
 	if v.Serverless != nil {
 		c.Memory = v.Serverless.MemoryMiB << 20
 	}
-	return c.Now(mode, units)
+	if mode != price.Async {
+		return c.Now(mode, units), nil
+	}
+	// A queue's instances are there all the time unless they are scaled down to none.
+	name := platform.TargetName(platform.VariantName{Endpoint: *e.Spec.EndpointName, Variant: v.Name}, platform.DesiredInstanceCount)
+	rec, err := s.Store.Get(ctx, platform.Key{Kind: platform.KindScalableTarget, Name: name})
+	if platform.Is(err, platform.NotFound) {
+		return c.Now(price.RealTime, units), nil
+	}
+	if err != nil {
+		return platform.Money{}, err
+	}
+	target, err := platform.ReadScalableTarget(rec)
+	if err == nil && target.Min > 0 {
+		return c.Now(price.RealTime, max(units, int64(target.Min))), nil
+	}
+	return c.Now(price.Async, units), err
 }
 
 // served is how a variant is served now, with how many instances.
@@ -222,6 +242,8 @@ func served(e *platform.Endpoint, v *platform.Variant) (price.Mode, int64) {
 		return price.Provisioned, int64(v.Serverless.Provisioned)
 	case v.Serverless != nil:
 		return price.Serverless, 0
+	case e.Status.Serving.Async != nil:
+		return price.Async, int64(v.Desired)
 	case sleepAfter(e) > 0:
 		return price.Asleep, int64(v.Desired)
 	}

@@ -2,6 +2,7 @@ package stint_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func seedEndpoints(t *testing.T, d *apitest.Door, metrics platform.Metrics) {
 		ProvisionedUse: platform.HourlyRate{Nanos: 165_600_000, Currency: "USD"},
 	}}
 	for name, variants := range map[string][]platform.Variant{
-		"quiet": {running}, "busy": {running}, "silent": {machine}, "drowsy": {machine}, "cloud": {cloud}, "both": {machine, large}, "down": nil,
+		"quiet": {running}, "busy": {running}, "silent": {machine}, "drowsy": {machine}, "cloud": {cloud}, "both": {machine, large}, "queue": {machine}, "idle-queue": {machine}, "down": nil,
 	} {
 		seedEndpoint(t, d, name, variants)
 	}
@@ -50,6 +51,8 @@ func seedEndpoints(t *testing.T, d *apitest.Door, metrics platform.Metrics) {
 			asked("cloud", "All", at, 40, 50_000)
 			asked("both", "Large", at, 40, 50_000)
 			asked("drowsy", "All", at, 40, 50_000)
+			asked("queue", "All", at, 40, 50_000)
+			asked("idle-queue", "All", at, 40, 50_000)
 		}
 		for minute := range 60 {
 			if hour >= 48 {
@@ -73,10 +76,22 @@ func seedEndpoint(t *testing.T, d *apitest.Door, name string, variants []platfor
 	if variants != nil {
 		st.State, st.Serving = platform.EndpointInService, &platform.Deployment{Config: name, Began: created, Variants: variants}
 	}
+	if strings.HasSuffix(name, "queue") {
+		st.Serving.Async = &sagemaker.AsyncInferenceConfig{}
+	}
 	e := &platform.Endpoint{Spec: sagemaker.CreateEndpointInput{EndpointName: &name}, Status: st}
 	rec, err := e.Record(platform.Record{}, created)
 	if err != nil {
 		t.Fatal(err)
+	}
+	var puts []platform.Put
+	if name == "idle-queue" {
+		target := platform.ScalableTarget{Of: platform.VariantName{Endpoint: name, Variant: "All"}, Dimension: platform.DesiredInstanceCount}
+		scaled, err := target.Record(platform.Record{}, created)
+		if err != nil {
+			t.Fatal(err)
+		}
+		puts = append(puts, platform.Put{Record: scaled})
 	}
 	if name == "drowsy" {
 		rec.Tags = map[string]string{platform.TagSleep: "30m"}
@@ -86,9 +101,9 @@ func seedEndpoint(t *testing.T, d *apitest.Door, name string, variants []platfor
 	}}
 	doc, err := json.Marshal(config)
 	if err == nil {
-		err = d.Store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{
-			{Record: rec}, {Record: platform.Record{Key: platform.Key{Kind: platform.KindEndpointConfig, Name: name}, Doc: doc}},
-		}})
+		err = d.Store.Commit(t.Context(), platform.Tx{Puts: append(puts,
+			platform.Put{Record: rec}, platform.Put{Record: platform.Record{Key: platform.Key{Kind: platform.KindEndpointConfig, Name: name}, Doc: doc}},
+		)})
 	}
 	if err != nil {
 		t.Fatal(err)

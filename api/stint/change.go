@@ -21,6 +21,10 @@ type changes struct {
 	have                     int64      // with how many instances
 }
 
+// usualConcurrency is what a serverless endpoint may have at a time at least, as the SageMaker SDK has it. It costs nothing, and
+// within a minute more may come together than its count tells.
+const usualConcurrency = 5
+
 // modelOf is the model that a variant serves, as its configuration names it; a word for it when that was deleted.
 func (s *service) modelOf(ctx context.Context, e *platform.Endpoint, v *platform.Variant) string {
 	var config platform.EndpointConfig
@@ -36,21 +40,25 @@ func (s *service) modelOf(ctx context.Context, e *platform.Endpoint, v *platform
 }
 
 // to gives the commands that lead to a mode. They name every field of the API that they set.
-func (c changes) to(cost *price.Cost) []string {
+func (c changes) to(cost *price.Cost) (steps []string) {
 	instances := fmt.Sprintf("InstanceType=%s,InitialInstanceCount=%d", c.instance, cost.Units)
 	switch cost.Mode {
 	case price.RealTime, price.Asleep:
 		return c.online(cost, instances)
 	case price.Serverless, price.Provisioned:
-		size := fmt.Sprintf("MemorySizeInMB=%d,MaxConcurrency=%d", cost.Memory<<10, cost.Units)
+		size := fmt.Sprintf("MemorySizeInMB=%d,MaxConcurrency=%d", cost.Memory<<10, max(usualConcurrency, cost.Units))
 		if cost.Mode == price.Provisioned {
 			size += fmt.Sprintf(",ProvisionedConcurrency=%d", cost.Units)
 		}
 		return c.configured("serverless", "ServerlessConfig={"+size+"}", "")
 	case price.Async:
-		return append(c.configured("async", instances, " --async-inference-config OutputConfig={S3OutputPath=s3://BUCKET/PREFIX}"),
-			fmt.Sprintf("aws application-autoscaling register-scalable-target --service-namespace sagemaker --resource-id endpoint/%s/variant/%s --scalable-dimension sagemaker:variant:DesiredInstanceCount --min-capacity 0 --max-capacity %d",
-				c.endpoint, c.variant, cost.Units))
+		if c.from != price.Async {
+			steps = c.configured("async", instances, " --async-inference-config OutputConfig={S3OutputPath=s3://BUCKET/PREFIX}")
+		}
+		return append(steps,
+			fmt.Sprintf("aws application-autoscaling register-scalable-target --service-namespace sagemaker --resource-id %s --scalable-dimension %s --min-capacity 0 --max-capacity %d",
+				platform.VariantName{Endpoint: c.endpoint, Variant: c.variant}.ResourceID(), platform.DesiredInstanceCount, cost.Units),
+			"and a policy that follows HasBacklogWithoutCapacity and ApproximateBacklogSizePerInstance: aws application-autoscaling put-scaling-policy")
 	default:
 		return []string{
 			fmt.Sprintf("aws sagemaker create-transform-job --transform-job-name %s-1 --model-name %s --transform-resources InstanceType=%s,InstanceCount=%d --transform-input DataSource={S3DataSource={S3DataType=S3Prefix,S3Uri=s3://BUCKET/IN}} --transform-output S3OutputPath=s3://BUCKET/OUT",

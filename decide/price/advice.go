@@ -23,17 +23,17 @@ const (
 )
 
 // Advise weighs the modes against what is paid now, in its mode. Nobody is advised to a mode that answers later whose
-// endpoint answers at once.
+// endpoint answers at once, and to none that costs the same as what there is.
 func (c Case) Advise(mode Mode, now platform.Money) Advice {
 	a := Advice{}
-	online, all := []Mode{}, Modes
+	online := []Mode{mode}
 	for _, m := range Modes {
 		a.Costs = append(a.Costs, c.Of(m))
-		if m.AtOnce() || m == mode {
+		if m.AtOnce() {
 			online = append(online, m)
 		}
 	}
-	a.Best, a.Later = c.Cheapest(online), c.Cheapest(all)
+	a.Best, a.Later = c.Cheapest(online), c.Cheapest(Modes)
 	if a.Best == nil {
 		return a
 	}
