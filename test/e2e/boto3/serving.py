@@ -28,9 +28,9 @@ def archive(**files):
 class Serving:
     """Makes models, configurations and endpoints, and asks them."""
 
-    def __init__(self, bucket):
+    def __init__(self, bucket, retries=4):
         self.sm, self.s3, self.bucket = client("sagemaker"), client("s3"), bucket
-        self.runtime = client("sagemaker-runtime", config=Config(read_timeout=90))
+        self.runtime = client("sagemaker-runtime", config=Config(read_timeout=90, retries={"total_max_attempts": retries + 1}))
 
     def put(self, body):
         key = unique("model") + "/model.tar.gz"
