@@ -1,7 +1,9 @@
 package platform
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -71,9 +73,10 @@ func (d *Deployment) Find(variant string) *Variant {
 }
 
 // Floor is the least that a target of the deployment may be bounded to. Instances of real-time variants never go to none by
-// scaling, as nothing could tell when to bring them back: such an endpoint sleeps by its tag instead.
+// scaling, as nothing could tell when to bring them back: such an endpoint sleeps by its tag instead. Those of asynchronous ones
+// may, as there is a queue that tells.
 func (d *Deployment) Floor(dimension Dimension) int {
-	if dimension == DesiredProvisionedConcurrency {
+	if dimension == DesiredProvisionedConcurrency || d.Async != nil {
 		return 0
 	}
 	return 1
@@ -128,6 +131,7 @@ type ScalingStep struct {
 
 // ScalingActivity is one thing that was done to a target.
 type ScalingActivity struct {
+	Number      int       `json:"number"` // from 1, over the target's life
 	ID          string    `json:"id"`
 	Description string    `json:"description"`
 	Cause       string    `json:"cause"`
@@ -140,8 +144,14 @@ type ScalingActivity struct {
 	To          int       `json:"to,omitempty"`
 }
 
-// Note adds an activity to a target's past, which is bounded.
+// Note adds an activity to a target's past, which is bounded, and gives it its number and the id that follows from that.
 func (t *ScalableTarget) Note(a ScalingActivity) {
+	a.Number = 1
+	if len(t.Activities) > 0 {
+		a.Number = t.Activities[0].Number + 1
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d", t.ARN, a.Number))
+	a.ID = fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 	t.Activities = append([]ScalingActivity{a}, t.Activities[:min(len(t.Activities), keptActivities-1)]...)
 }
 

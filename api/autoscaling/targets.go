@@ -2,10 +2,10 @@ package autoscaling
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/stint-ml/stint/api"
@@ -186,7 +186,11 @@ func (s *service) describeTargets(ctx context.Context, call *api.Call, in *model
 // describeActivities gives what was done, the newest first. Changes that a bound or a cooldown kept from happening are not
 // kept, so IncludeNotScaledActivities adds none.
 func (s *service) describeActivities(ctx context.Context, _ *api.Call, in *model.DescribeScalingActivitiesRequest) (*model.DescribeScalingActivitiesResponse, error) {
-	var found []model.ScalingActivity
+	type activity struct {
+		key   string
+		shown model.ScalingActivity
+	}
+	var found []activity
 	err := s.each(ctx, in.ServiceNamespace, in.ResourceId, in.ScalableDimension, func(t *platform.ScalableTarget) {
 		for _, a := range t.Activities {
 			shown := model.ScalingActivity{
@@ -202,15 +206,17 @@ func (s *service) describeActivities(ctx context.Context, _ *api.Call, in *model
 			if a.Details != "" {
 				shown.Details = &a.Details
 			}
-			found = append(found, shown)
+			newest := fmt.Sprintf("%019d %s %019d", math.MaxInt64-a.Began.UnixNano(), t.ARN, math.MaxInt64-a.Number)
+			found = append(found, activity{newest, shown})
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	newest := func(a *model.ScalingActivity) string {
-		return strconv.FormatInt(math.MaxInt64-a.StartTime.UnixNano(), 10) + *a.ResourceId + *a.ActivityId
+	page, next, err := pageOf(found, func(a *activity) string { return a.key }, in.MaxResults, in.NextToken)
+	out := &model.DescribeScalingActivitiesResponse{ScalingActivities: []model.ScalingActivity{}, NextToken: next}
+	for _, a := range page {
+		out.ScalingActivities = append(out.ScalingActivities, a.shown)
 	}
-	page, next, err := pageOf(found, newest, in.MaxResults, in.NextToken)
-	return &model.DescribeScalingActivitiesResponse{ScalingActivities: page, NextToken: next}, err
+	return out, err
 }

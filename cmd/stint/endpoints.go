@@ -25,6 +25,8 @@ type describedEndpoint struct {
 	Cost   *stint.GetCostResponse                  `json:"Cost,omitzero"`
 	// Activity tells when it was asked last.
 	Activity *stint.GetEndpointActivityResponse `json:"Activity,omitzero"`
+	// Scaling is only of one endpoint that is looked at, when something scales it.
+	Scaling []scaledVariant `json:"Scaling,omitzero"`
 }
 
 func (a *app) endpointsCommand() *cobra.Command {
@@ -135,7 +137,7 @@ func describeEndpoint(ctx context.Context, c *client.Client, e *sagemaker.Descri
 	if isNotFound(err) {
 		activity, err = nil, nil
 	}
-	return &describedEndpoint{e, config, bill, activity}, err
+	return &describedEndpoint{DescribeEndpointOutput: e, Config: config, Cost: bill, Activity: activity}, err
 }
 
 // aDay is what the instances that are up now cost in a day, whether they are asked or not; empty when there are none.
@@ -232,6 +234,9 @@ func (a *app) endpointDescribeCommand() *cobra.Command {
 			if err != nil {
 				return a.explainGone(err, args[0])
 			}
+			if err := e.addScaling(ctx, c); err != nil {
+				return err
+			}
 			if a.json {
 				return a.printJSON(e)
 			}
@@ -262,6 +267,7 @@ func (a *app) printEndpoint(e *describedEndpoint) {
 	}
 	a.printVariants(e)
 	a.printUpdate(e)
+	a.printScaling(e)
 	a.section("Configuration", [][2]string{
 		{"name", *e.EndpointConfigName}, {"created", moment(e.CreationTime)}, {"changed", moment(e.LastModifiedTime)},
 	})

@@ -85,6 +85,23 @@ func (b *bundle) instance(name string, number int) platform.LedgerEntry {
 	return l
 }
 
+// scaledTo is the record of what is scaled of "digits", with a change behind it.
+func (b *bundle) scaledTo(n int) platform.Record {
+	b.t.Helper()
+	now := b.door.Clock.Now()
+	target := &platform.ScalableTarget{
+		Of: platform.VariantName{Endpoint: "digits", Variant: "AllTraffic"}, Dimension: platform.DesiredInstanceCount, Min: 1, Max: 4, Origin: platform.Origin{Created: now},
+	}
+	target.Note(platform.ScalingActivity{
+		Description: fmt.Sprintf("Setting desired instance count to %d.", n), Cause: "minimum capacity was set to 2", Began: now, Ended: now, Status: "Successful",
+	})
+	rec, err := target.Record(platform.Record{}, now)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return rec
+}
+
 // seedEndpoints makes an endpoint of every fate.
 func (b *bundle) seedEndpoints() {
 	b.serve("digits")
@@ -95,6 +112,7 @@ func (b *bundle) seedEndpoints() {
 			st.Serving.Variants[0].Replicas = append(st.Serving.Variants[0].Replicas, platform.Replica{Number: n + 1, Ready: b.door.Clock.Now()})
 		}
 	}, one, two)
+	b.commit(platform.Tx{Puts: []platform.Put{{Record: b.scaledTo(2)}}})
 	b.door.Clock.Advance(time.Hour)
 	b.serve("torn")
 	was := b.instance("torn", 1)

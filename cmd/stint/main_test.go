@@ -14,6 +14,7 @@ import (
 
 	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/api/apitest"
+	"github.com/stint-ml/stint/api/autoscaling"
 	"github.com/stint-ml/stint/api/logs"
 	"github.com/stint-ml/stint/api/runtime"
 	"github.com/stint-ml/stint/api/sagemaker"
@@ -80,7 +81,7 @@ func newBundle(t *testing.T) *bundle {
 	}
 	b.door = apitest.Open(t, store, func(d *apitest.Door) []*api.Service {
 		b.logs = telemetry.New(d.Clock)
-		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), runtime.New(runtime.Config{Invoker: adder{}, Store: store, LogGroup: endpoint.LogGroup}), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws"), Market: market, Metrics: b.logs})}
+		return []*api.Service{sagemaker.New(sagemaker.Config{Store: store, Catalog: catalog.BuiltIn("aws")}), logs.New(b.logs), autoscaling.New(store, d.Random), runtime.New(runtime.Config{Invoker: adder{}, Store: store, LogGroup: endpoint.LogGroup}), stint.New(stint.Config{Store: store, Catalog: catalog.BuiltIn("aws"), Market: market, Metrics: b.logs})}
 	})
 	b.app = &app{
 		console: &console{out: b.out, err: b.err}, interrupts: b.interrupts, now: b.door.Clock.Now, program: "stint",

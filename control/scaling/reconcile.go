@@ -2,7 +2,6 @@ package scaling
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"time"
 
@@ -211,11 +210,8 @@ func (c *Controller) apply(ctx context.Context, s *subject, now time.Time) error
 	return s.endpoint.Status.Enter(platform.EndpointUpdating, now)
 }
 
-// note adds an activity to the target's past. Its id follows from the write that it comes with, so a write that is tried again
-// has the same one.
+// note adds an activity to the target's past.
 func (s *subject) note(a platform.ScalingActivity) {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %d %d %s", s.target.ARN, s.targetRecord.Revision, len(s.target.Activities), a.Description))
-	a.ID = fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16])
 	s.target.Note(a)
 	s.changed = true
 }

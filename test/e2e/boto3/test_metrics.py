@@ -5,7 +5,7 @@ import datetime
 
 import botocore.session
 import pytest
-from conftest import refused, unique
+from conftest import eventually, refused, unique
 
 
 @pytest.fixture(params=["json", "smithy-rpc-v2-cbor", "query"])
@@ -55,3 +55,48 @@ def test_refusals_have_their_old_codes_and_types(metrics):
         metrics.put_metric_data(Namespace="n", MetricData=[{"MetricName": "m", "Value": 1, "StatisticValues": values}])
     with refused("MissingParameter", status=400):
         metrics.put_metric_data(Namespace="n", MetricData=[])
+
+
+def test_alarms(metrics):
+    namespace, name = unique("alarmed"), unique("alarm")
+    before = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(seconds=25)
+    metrics.put_metric_data(Namespace=namespace, MetricData=[{"MetricName": "loss", "Timestamp": before, "Value": 9}])
+    alarm = {
+        "AlarmName": name, "Namespace": namespace, "MetricName": "loss", "Statistic": "Average", "Period": 60, "EvaluationPeriods": 5, "DatapointsToAlarm": 1,
+        "Threshold": 10.0, "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching", "AlarmActions": ["arn:aws:sns:us-east-1:1:t"],
+    }  # fmt: skip
+    metrics.put_metric_alarm(**alarm)
+
+    def described():
+        return metrics.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+
+    eventually(lambda: described()["StateValue"] == "OK", "the alarm to be evaluated")
+    shown = described()
+    assert {k: shown[k] for k in alarm} == alarm and shown["AlarmArn"].endswith(f":alarm:{name}")
+    assert "StateReasonData" in shown and shown["StateUpdatedTimestamp"] >= shown["AlarmConfigurationUpdatedTimestamp"]
+    metrics.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a drill", StateReasonData='{"by": "me"}')
+    found = metrics.describe_alarms(AlarmNamePrefix=name, StateValue="ALARM", ActionPrefix="arn:aws:sns")["MetricAlarms"]
+    assert [(a["StateReason"], a["StateReasonData"]) for a in found] == [("a drill", '{"by": "me"}')]
+    metrics.delete_alarms(AlarmNames=[name])
+    assert metrics.describe_alarms(AlarmNames=[name])["MetricAlarms"] == []
+    with refused("ResourceNotFound", name):
+        metrics.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="gone")
+    with refused("ValidationError", "more than a day"):
+        metrics.put_metric_alarm(**alarm | {"EvaluationPeriods": 1441})
+
+
+def test_an_alarm_rings_by_its_metric(metrics):
+    if metrics.meta.service_model.resolved_protocol != "json":
+        return  # what rings does not depend on who asks
+    namespace, name = unique("rings"), unique("alarm")
+    metrics.put_metric_alarm(
+        AlarmName=name, Namespace=namespace, MetricName="errors", Statistic="Sum", Period=10, EvaluationPeriods=1, Threshold=1.0,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+    )  # fmt: skip
+    metrics.put_metric_data(Namespace=namespace, MetricData=[{"MetricName": "errors", "Value": 3}])
+
+    def state():
+        return metrics.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+
+    eventually(lambda: state()["StateValue"] == "ALARM", "the alarm to ring", limit=40)
+    assert state()["StateReason"].startswith("Threshold Crossed: 1 out of the last 1 datapoints [3.0 ("), state()
