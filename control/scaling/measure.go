@@ -69,11 +69,19 @@ func (s *subject) since(began time.Time, p *platform.ScalingPolicy) time.Time {
 	return since
 }
 
+// gaps is how many periods without data a user's metric may have among those that are looked back on, as CloudWatch's alarms
+// bridge them.
+const gaps = 2
+
 // points reads a policy's metric, the newest period first, as far as it looks back and no further than since.
 func (c *Controller) points(ctx context.Context, t scale.Tracking, since, now time.Time) ([]scale.Point, error) {
 	m := t.Metric
 	end := alarm.Last(m.Period, now)
-	n := min(max(t.OutPeriods(), t.InPeriods()), int(end.Sub(since)/m.Period))
+	back := max(t.OutPeriods(), t.InPeriods())
+	if !m.Counted {
+		back += gaps
+	}
+	n := min(back, int(end.Sub(since)/m.Period))
 	if n <= 0 {
 		return nil, nil
 	}
@@ -90,6 +98,9 @@ func (c *Controller) points(ctx context.Context, t scale.Tracking, since, now ti
 		if m.Unit == "" || m.Unit == f.Unit {
 			points[n-1-int(f.Start.Sub(start)/m.Period)] = scale.Point{Known: true, Value: alarm.Value(f, m.Statistic)}
 		}
+	}
+	if !m.Counted {
+		points = slices.DeleteFunc(points, func(p scale.Point) bool { return !p.Known })
 	}
 	return points, nil
 }
