@@ -12,8 +12,9 @@ const (
 	namespace = "AWS/SageMaker"
 	// publishEvery is how often figures are published; also what a kill may cost of those of the invocations.
 	publishEvery = 10 * time.Second
-	// quietly is how often the figures of a queue are published that is and was empty.
-	quietly = time.Minute
+	// quietly is how often the figures of a queue are published that is and was empty: so often that every minute has some, since
+	// scaling in waits for them.
+	quietly = 50 * time.Second
 )
 
 // The figures of invocations, as "Alarms and logs for tracking metrics from asynchronous endpoints" of the developer guide has them.

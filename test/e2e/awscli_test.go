@@ -98,7 +98,7 @@ func TestAWSCLI(t *testing.T) {
 	t.Parallel()
 	s := start(t, roomy...)
 	for name, test := range map[string]func(*testing.T, *cli){
-		"objects": cliObjects, "training": cliTraining, "identities": cliIdentities,
+		"objects": cliObjects, "training": cliTraining, "identities": cliIdentities, "scaling": func(t *testing.T, aws *cli) { cliScaling(t, s, aws) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -124,6 +124,40 @@ func goMetrics(t *testing.T, cfg aws.Config) {
 		t.Errorf("%+v: %v", list, err)
 	}
 	goMetricsRefused(t, metrics, ask, data[0])
+	goAlarms(t, metrics, at)
+}
+
+// goAlarms lets an alarm ring on what goMetrics has put, which is an hour old: only a period as long sees it.
+func goAlarms(t *testing.T, metrics *cloudwatch.Client, at time.Time) {
+	t.Helper()
+	_, err := metrics.PutMetricAlarm(t.Context(), &cloudwatch.PutMetricAlarmInput{
+		AlarmName: aws.String("from-go"), Namespace: aws.String("go"), MetricName: aws.String("loss"), Statistic: cwtypes.StatisticMaximum,
+		Dimensions: []cwtypes.Dimension{{Name: aws.String("Who"), Value: aws.String("gö")}}, Period: aws.Int32(7200), EvaluationPeriods: aws.Int32(1),
+		Threshold: aws.Float64(100), ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanThreshold,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a cwtypes.MetricAlarm
+	eventually(t, 20*time.Second, "the alarm to ring", func() bool {
+		found, err := metrics.DescribeAlarms(t.Context(), &cloudwatch.DescribeAlarmsInput{AlarmNamePrefix: aws.String("from-")})
+		if err != nil || len(found.MetricAlarms) != 1 {
+			t.Fatalf("%+v: %v", found, err)
+		}
+		a = found.MetricAlarms[0]
+		return a.StateValue == cwtypes.StateValueAlarm
+	})
+	if !strings.Contains(*a.StateReason, "[124.75 (") || a.StateTransitionedTimestamp.Before(at) {
+		t.Errorf("%s at %v", *a.StateReason, a.StateTransitionedTimestamp)
+	}
+	if _, err := metrics.DeleteAlarms(t.Context(), &cloudwatch.DeleteAlarmsInput{AlarmNames: []string{"from-go"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = metrics.DeleteAlarms(t.Context(), &cloudwatch.DeleteAlarmsInput{AlarmNames: []string{"from-go"}})
+	var typed *cwtypes.ResourceNotFound
+	if !errors.As(err, &typed) {
+		t.Errorf("an alarm that is gone was deleted: %v", err)
+	}
 }
 
 // goMetricsRefused sees that the SDK finds the type of an error.
