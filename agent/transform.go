@@ -95,7 +95,7 @@ func (a *agent) transform(work, life context.Context) platform.Outcome {
 		return platform.Outcome{}
 	case !errors.Is(context.Cause(transforming), errTransformed):
 		return a.judgeContainer(process, why, tail)
-	case errors.Is(r.err, errUnhealthy):
+	case errors.Is(r.err, errNeverHealthy):
 		return a.judgeContainer(process, r.err, tail)
 	case r.err != nil:
 		return failed(r.err)
@@ -109,7 +109,7 @@ func (a *agent) transform(work, life context.Context) platform.Outcome {
 func (a *agent) transformShare(ctx context.Context, address string) (failed *platform.Outcome, err error) {
 	// 1. Wait until the container is healthy and ask it what it prefers.
 	if !a.healthy(ctx, address) {
-		return nil, errUnhealthy
+		return nil, errNeverHealthy
 	}
 	a.enter(platform.PhaseTransforming, "")
 	plan, err := a.batchPlan(ctx, address)

@@ -24,11 +24,12 @@ type Assignment struct {
 	Output    URI             `json:"output"`     // where model.tar.gz and output.tar.gz go: {S3OutputPath}/{job}/output
 	LogGroup  string          `json:"logGroup"`
 	LogStream string          `json:"logStream"`
-	MaxRun    Seconds         `json:"maxRunSeconds"`           // of the user's code in this attempt; 0 = unbounded
-	Health    Seconds         `json:"healthSeconds,omitempty"` // of an endpoint's instance: from the container's start until it must answer /ping
-	Fetch     Seconds         `json:"fetchSeconds,omitempty"`  // of an endpoint's instance: that fetching its model may take
-	Memory    int64           `json:"memoryBytes,omitempty"`   // of an endpoint's instance: what its container may use
-	StopGrace Seconds         `json:"stopGraceSeconds"`        // between SIGTERM and SIGKILL
+	MaxRun    Seconds         `json:"maxRunSeconds"`            // of the user's code in this attempt; 0 = unbounded
+	Health    Seconds         `json:"healthSeconds,omitempty"`  // of an endpoint's instance: from the container's start until it must answer /ping
+	Fetch     Seconds         `json:"fetchSeconds,omitempty"`   // of an endpoint's instance: that fetching its model may take
+	Longest   Seconds         `json:"longestSeconds,omitempty"` // of an endpoint's instance: that an invocation may take; 0 = 60
+	Memory    int64           `json:"memoryBytes,omitempty"`    // of an endpoint's instance: what its container may use
+	StopGrace Seconds         `json:"stopGraceSeconds"`         // between SIGTERM and SIGKILL
 	Purchase  Purchase        `json:"purchase"`
 	// Checkpoints is nil when the job has no CheckpointConfig.
 	Checkpoints *CheckpointPlan `json:"checkpoints,omitempty"`

@@ -17,6 +17,7 @@ const KindNotification Kind = "notification"
 const (
 	DefaultRequestTTL        Seconds = 6 * 60 * 60
 	DefaultInvocationTimeout Seconds = 15 * 60
+	MaxInvocationTimeout     Seconds = 60 * 60
 	MaxAsyncInput                    = 1 << 30 // bytes
 )
 

@@ -119,7 +119,7 @@ func readAsync(in *platform.AsyncInvocation, h http.Header) (err error) {
 	if in.TTL, err = seconds(h, headerTTL, "requestTTLSeconds", 60, platform.DefaultRequestTTL, platform.DefaultRequestTTL); err != nil {
 		return err
 	}
-	if in.Timeout, err = seconds(h, headerTimeout, "invocationTimeoutSeconds", 1, 3600, platform.DefaultInvocationTimeout); err != nil {
+	if in.Timeout, err = seconds(h, headerTimeout, "invocationTimeoutSeconds", 1, platform.MaxInvocationTimeout, platform.DefaultInvocationTimeout); err != nil {
 		return err
 	}
 	in.ID, in.InferenceID = wire.NewRequestID(), cmp.Or(h.Get(headerInference), wire.NewRequestID())

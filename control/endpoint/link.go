@@ -63,8 +63,19 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	return platform.Assignment{
 		Agent: r.Agent, Kind: platform.KindEndpoint, Name: name, ARN: e.Status.ARN, Site: c.Site, Host: "algo-1", Hosts: []string{"algo-1"},
 		Spec: spec, Runtime: r.Runtime, CPUs: int(max(1, r.Capacity.MilliCPU/1000)), Endpoint: services, S3: s3, Session: session,
-		LogGroup: LogGroup(name), LogStream: r.LogStream, Health: v.HealthTimeout, Fetch: v.FetchTimeout, Memory: r.Capacity.MemoryBytes, StopGrace: c.StopGrace,
+		LogGroup: LogGroup(name), LogStream: r.LogStream, Health: v.HealthTimeout, Fetch: v.FetchTimeout, Longest: longest(e, v),
+		Memory: r.Capacity.MemoryBytes, StopGrace: c.StopGrace,
 	}, nil
+}
+
+// longest is what an invocation of a variant may take, 0 where it is as usual.
+func longest(e *platform.Endpoint, v *platform.Variant) platform.Seconds {
+	for _, d := range []*platform.Deployment{e.Status.Serving, e.Status.Coming} {
+		if d != nil && d.Async != nil && len(d.Variants) > 0 && v == &d.Variants[0] { // it has one variant
+			return platform.MaxInvocationTimeout
+		}
+	}
+	return 0
 }
 
 // containerOf is the container of a variant's instance. One that has an invocation at a time to itself needs one worker only.

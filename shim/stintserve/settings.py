@@ -86,8 +86,8 @@ class Settings:
         """Where the user's program of a model is."""
         submitted = self.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
         own = os.path.join(model_dir, "code")
-        if self.multi_model or not submitted:
-            return own
+        if not submitted or (self.multi_model and os.path.isdir(own)):
+            return own  # of many models, each may have code of its own; the others share what is submitted
         if "://" in submitted and not submitted.startswith("file://"):
             # An archive somewhere else: whoever started the server has unpacked it beside
             # the model, as before a training, or into it.

@@ -100,7 +100,7 @@ func tarball(t *testing.T, files map[string]string) []byte {
 	zipped := gzip.NewWriter(&archive)
 	out := tar.NewWriter(zipped)
 	for file, text := range files {
-		if err := out.WriteHeader(&tar.Header{Name: file, Mode: 0o644, Size: int64(len(text))}); err != nil {
+		if err := out.WriteHeader(&tar.Header{Name: file, Mode: 0o755, Size: int64(len(text))}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := out.Write([]byte(text)); err != nil {

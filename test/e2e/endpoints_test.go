@@ -47,6 +47,12 @@ func (s *server) deploy(t *testing.T, name string, add int, instances int32) *se
 func (s *server) deployAs(t *testing.T, name string, add int, variant types.ProductionVariant, tags ...types.Tag) *serving {
 	t.Helper()
 	s.makeModel(t, name, add)
+	return s.deployModel(t, name, variant, tags...)
+}
+
+// deployModel makes an endpoint of a model of its name.
+func (s *server) deployModel(t *testing.T, name string, variant types.ProductionVariant, tags ...types.Tag) *serving {
+	t.Helper()
 	variant.VariantName, variant.ModelName = aws.String("AllTraffic"), &name
 	return s.makeEndpoint(t, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []types.ProductionVariant{variant}}, tags...)
 }
@@ -73,12 +79,16 @@ func (s *server) makeModel(t *testing.T, name string, add int) {
 	}
 	key := name + "/model.tar.gz"
 	s.put(t, key, tarball(t, map[string]string{"code/inference.py": string(program), "model.json": fmt.Sprintf(`{"add": %d}`, add)}))
-	_, err = s.sagemaker().CreateModel(t.Context(), &sagemaker.CreateModelInput{
-		ModelName: &name, ExecutionRoleArn: aws.String(role), PrimaryContainer: &types.ContainerDefinition{
-			Image: aws.String("stint/python:latest"), ModelDataUrl: aws.String("s3://" + bucket + "/" + key),
-			Environment: map[string]string{"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
-		},
+	s.makeContainer(t, name, types.ContainerDefinition{
+		Image: aws.String("stint/python:latest"), ModelDataUrl: aws.String("s3://" + bucket + "/" + key),
+		Environment: map[string]string{"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
 	})
+}
+
+// makeContainer makes a model of a container.
+func (s *server) makeContainer(t *testing.T, name string, container types.ContainerDefinition) {
+	t.Helper()
+	_, err := s.sagemaker().CreateModel(t.Context(), &sagemaker.CreateModelInput{ModelName: &name, ExecutionRoleArn: aws.String(role), PrimaryContainer: &container})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,6 +152,13 @@ func TestGoSDKRuntime(t *testing.T) {
 // delete deletes the endpoint and waits until nothing of it is left.
 func (e *serving) delete(t *testing.T) {
 	t.Helper()
+	e.remove(t)
+	eventually(t, 20*time.Second, "the agents to be gone", func() bool { return len(e.s.agents(t)) == 0 })
+}
+
+// remove is delete for an endpoint that is not the server's only one.
+func (e *serving) remove(t *testing.T) {
+	t.Helper()
 	sm := e.s.sagemaker()
 	if _, err := sm.DeleteEndpoint(t.Context(), &sagemaker.DeleteEndpointInput{EndpointName: &e.name}); err != nil {
 		t.Fatal(err)
@@ -152,7 +169,6 @@ func (e *serving) delete(t *testing.T) {
 	if err := wait.Wait(t.Context(), &sagemaker.DescribeEndpointInput{EndpointName: &e.name}, servingLimit); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the agents to be gone", func() bool { return len(e.s.agents(t)) == 0 })
 }
 
 // The server may be killed while an endpoint serves: it answers again by itself, from the very same container.

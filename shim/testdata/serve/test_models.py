@@ -41,6 +41,17 @@ class Models(Case):
         status, _, body = server.ask(data, path="/models/%s/invoke" % name, connection=connection)
         return status, json.loads(body)
 
+    def test_models_without_code_of_their_own_share_what_was_submitted(self):
+        shared = {"SAGEMAKER_SUBMIT_DIRECTORY": "s3://bucket/code.tar.gz", "SAGEMAKER_PROGRAM": "inference.py"}
+        s = self.many(**shared)
+        s.write("code/inference.py", NAMED.replace("[model, data]", "['shared', model, data]"))
+        self.assertEqual(self.load(s, "own")[0], 200)
+        s.write("models/bare/name", "bare")
+        body = json.dumps({"model_name": "bare", "url": os.path.join(s.root, "models", "bare")})
+        self.assertEqual(s.ask(body, path="/models")[0], 200)
+        self.assertEqual(self.invoke(s, "own"), (200, ["own", "x"]))
+        self.assertEqual(self.invoke(s, "bare"), (200, ["shared", "bare", "x"]))
+
     def test_load_list_ask_and_unload(self):
         s = self.many()
         self.assertEqual(s.ping(), 200)

@@ -33,3 +33,10 @@ def test_models_that_were_trained_elsewhere(said):
         "pytorch": [[5.0], [6.0]],
         "serverless": [[5.0], {"MemorySizeInMB": 1024, "MaxConcurrency": 2}],
     }
+
+
+def test_many_models_behind_one_endpoint(said):
+    last = said("many.py")
+    assert last["listed"] == ["copy.tar.gz", "later/five-seven.tar.gz", "two-three.tar.gz"]
+    assert last["said"] == [[5.0], [12.0], [12.0], [5.0]]
+    assert last["refused"].startswith("ValidationError: ") and "Failed to download model data(bucket: " in last["refused"]

@@ -12,6 +12,7 @@ def model_fn(model_dir):
     if "fault" in model:
         raise RuntimeError(model["fault"])
     time.sleep(model.get("loads", 0))
+    model["weights"] = b"w" * (model.get("weighs", 0) << 20)
     return model
 
 
@@ -22,5 +23,6 @@ def predict_fn(data, model):
         raise ValueError(data["fault"])
     if data.get("die"):
         os._exit(9)
+    model["leaked"] = b"l" * (data.get("leaks", 0) << 20)
     time.sleep(data.get("sleeps", 0))
     return {"add": model["add"], "instance": os.getppid(), "worker": os.getpid()}
