@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stint-ml/stint/platform"
 )
@@ -120,5 +121,25 @@ func TestAContainerIsBusyUntilItsLastAnswerEnds(t *testing.T) {
 	}
 	if _, text := ask(t, r, platform.Invocation{}); text != "stays" {
 		t.Errorf("%q answers", text)
+	}
+}
+
+// The figures of either side can be told apart by its configuration, and those of both are one.
+func TestTheFiguresOfEitherSideAreToldApart(t *testing.T) {
+	t.Parallel()
+	r := sides(t, 0.5, []platform.RouteVariant{one(t, "a", "old", 1)}, []platform.RouteVariant{one(t, "a", "new", 1)})
+	n := answers(t, r, "")
+	r.Stop()
+	now := time.Now()
+	for config, want := range map[string]int{"": 400, "old": n["old"], "new": n["new"]} {
+		dimensions := map[string]string{"EndpointName": "e", "VariantName": "a"}
+		if config != "" {
+			dimensions["EndpointConfigName"] = config
+		}
+		series := platform.Series{Namespace: namespace, Name: "Invocations", Dimensions: dimensions}
+		got, err := r.meter.Metrics.Aggregate(t.Context(), series, now.Add(-time.Hour).Truncate(time.Hour), now.Add(time.Hour), 24*time.Hour)
+		if err != nil || len(got) != 1 || int(got[0].Sum) != want {
+			t.Errorf("configuration %q: %+v, want %d: %v", config, got, want, err)
+		}
 	}
 }

@@ -304,8 +304,7 @@ func (f *fleets) check(t *rapid.T, was platform.Rollout, before Standing, dead b
 	if f.alarm != "" && f.verdict == Going && r.Stage != platform.RolloutReturning {
 		t.Fatalf("the alarm does nothing: %s", f.say())
 	}
-	enough := min(f.old.Desired, f.new.Desired)
-	if !dead && f.verdict == Going && f.old.Ready+f.new.Ready < enough && before.Old.Ready+before.New.Ready >= enough {
+	if enough := min(f.old.Desired, f.new.Desired); !dead && f.verdict == Going && f.old.Ready+f.new.Ready < enough {
 		t.Fatalf("only %d+%d are ready of %d → %d", f.old.Ready, f.new.Ready, f.old.Desired, f.new.Desired)
 	}
 }

@@ -195,35 +195,41 @@ func TestUpdatesLoseNoRequest(t *testing.T) {
 			t.Errorf("%s: %v answer after the update to %s", step.how, who, step.config)
 		}
 	}
-	alarm := s.alarm(t)
-	rolling.RollingUpdatePolicy.WaitIntervalInSeconds = aws.Int32(600)
 	canary := blueGreen(types.TrafficRoutingConfig{Type: types.TrafficRoutingConfigTypeCanary, CanarySize: half}, 0)
 	canary.BlueGreenUpdatePolicy.TrafficRoutingConfiguration.WaitIntervalInSeconds = aws.Int32(600)
-	for how, policy := range map[string]*types.DeploymentConfig{"canary": canary, "rolling": rolling} {
-		alarm(cwtypes.StateValueOk)
-		policy.AutoRollbackConfiguration = &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: aws.String("errors")}}}
-		e.update(t, "one", policy)
-		e.baking(t, "step 1 of 2, 50% of the requests")
-		if who := c.since(t); !slices.Equal(who, []int{1, 2}) {
-			t.Errorf("%s: %v answer half way", how, who)
-		}
-		if out, err := s.stint(t, "endpoint", "describe", e.name).Output(); err != nil || !bytes.Contains(out, []byte("step 1 of 2, 50% of the requests")) || !bytes.Contains(out, []byte("Baking")) {
-			t.Errorf("%s: the update is shown as %s: %v", how, out, err)
-		}
-		alarm(cwtypes.StateValueAlarm)
-		if d := e.settled(t); *d.EndpointConfigName != "two" || !strings.Contains(aws.ToString(d.FailureReason), `"errors"`) {
-			t.Fatalf("%s: %s serves: %s", how, *d.EndpointConfigName, aws.ToString(d.FailureReason))
-		}
-		if who := c.since(t); !slices.Equal(who, []int{2}) {
-			t.Errorf("%s: %v answer after it was rolled back", how, who)
-		}
-	}
+	rolling.RollingUpdatePolicy.WaitIntervalInSeconds = aws.Int32(600)
+	e.rollsBack(t, c, canary)
+	e.rollsBack(t, c, rolling)
 	c.leave()
 	t.Logf("%d and %d answers", c.heard[1].Load(), c.heard[2].Load())
 	if len(c.failed) > 0 {
 		t.Errorf("%d requests failed, the first by %s", len(c.failed), c.failed[0])
 	}
 	e.delete(t)
+}
+
+// rollsBack lets an alarm go off half way from two to one: the requests go back.
+func (e *serving) rollsBack(t *testing.T, c *crowd, policy *types.DeploymentConfig) {
+	t.Helper()
+	alarm := e.s.alarm(t)
+	alarm(cwtypes.StateValueOk)
+	policy.AutoRollbackConfiguration = &types.AutoRollbackConfig{Alarms: []types.Alarm{{AlarmName: aws.String("errors")}}}
+	e.update(t, "one", policy)
+	e.baking(t, "step 1 of 2, 50% of the requests")
+	if who := c.since(t); !slices.Equal(who, []int{1, 2}) {
+		t.Errorf("%v answer half way", who)
+	}
+	out, err := e.s.stint(t, "endpoint", "describe", e.name).Output()
+	if err != nil || !bytes.Contains(out, []byte("step 1 of 2, 50% of the requests")) || !bytes.Contains(out, []byte("Baking")) {
+		t.Errorf("the update is shown as %s: %v", out, err)
+	}
+	alarm(cwtypes.StateValueAlarm)
+	if d := e.settled(t); *d.EndpointConfigName != "two" || !strings.Contains(aws.ToString(d.FailureReason), `"errors"`) {
+		t.Fatalf("%s serves: %s", *d.EndpointConfigName, aws.ToString(d.FailureReason))
+	}
+	if who := c.since(t); !slices.Equal(who, []int{2}) {
+		t.Errorf("%v answer after it was rolled back", who)
+	}
 }
 
 // alarm makes an alarm called errors, and what sets its state for the next minute.

@@ -18,9 +18,9 @@ def said(started):
     return read
 
 
-def test_fit_deploy_predict_delete(said):
+def test_fit_deploy_predict_update_delete(said):
     last = said("deploy.py")
-    assert last["said"] == [3, 5]
+    assert last["said"] == last["again"] == [3, 5] and last["instances"] == 2
     sm = boto3.client("sagemaker")
     left = [e["EndpointStatus"] for e in sm.list_endpoints(NameContains=last["endpoint"])["Endpoints"]]
     assert left in ([], ["Deleting"])

@@ -1,4 +1,4 @@
-"""From an estimator to its endpoint and back, with nothing but the SDK's defaults: fit, deploy, predict, delete_endpoint."""
+"""From an estimator to its endpoint and back, with nothing but the SDK's defaults: fit, deploy, predict, update, delete_endpoint."""
 
 import json
 import os
@@ -17,6 +17,11 @@ estimator.fit()
 predictor = estimator.deploy(initial_instance_count=1, instance_type="ml.t2.medium")
 print()
 said = predictor.predict(np.array([[0.1, 0.2], [7.5, 8.5]]))
-print(json.dumps({"endpoint": predictor.endpoint_name, "said": said.tolist()}))
+predictor.update_endpoint(initial_instance_count=2, instance_type="ml.t2.medium")
+again = predictor.predict(np.array([[0.1, 0.2], [7.5, 8.5]]))
+described = predictor.sagemaker_session.describe_endpoint(predictor.endpoint_name)
+instances = described["ProductionVariants"][0]["CurrentInstanceCount"]
+print()
+print(json.dumps({"endpoint": predictor.endpoint_name, "said": said.tolist(), "again": again.tolist(), "instances": instances}))
 predictor.delete_model()
 predictor.delete_endpoint()
