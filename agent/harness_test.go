@@ -213,7 +213,9 @@ type bench struct {
 	blobs *memory.Blobs
 	cfg   agent.Config
 	spec  sagemaker.CreateTrainingJobRequest
-	done  chan error
+	// specDoc is the assignment's Spec, if it is not spec.
+	specDoc json.RawMessage
+	done    chan error
 }
 
 // newBench makes a job that runs a shell script with $ROOT as its /opt/ml.
@@ -253,6 +255,9 @@ func (b *bench) start(t *testing.T) context.CancelFunc {
 	spec, err := json.Marshal(b.spec)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if b.specDoc != nil {
+		spec = b.specDoc
 	}
 	b.control.set(func(c *control) { c.assignment.Spec = spec })
 	ctx, cancel := context.WithCancel(context.Background())

@@ -25,8 +25,11 @@ import (
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
-// TestMain makes the test binary serve as the agents' program too.
+// TestMain makes the test binary serve as the agents' program and as a model's container too.
 func TestMain(m *testing.M) {
+	if os.Getenv(containerMode) != "" {
+		beContainer()
+	}
 	if len(os.Args) > 2 && os.Args[1] == "agent" {
 		os.Exit(agentMain(os.Args[2]))
 	}

@@ -231,7 +231,13 @@ func (c *connection) stream(ctx context.Context, in io.Reader, out io.Writer) er
 		return err
 	}
 	sent := make(chan error, 1)
-	go func() { sent <- c.sendChunks(conn, in) }()
+	go func() {
+		err := c.sendChunks(conn, in)
+		if err != nil { // no answer will come but one that has come already
+			_ = conn.SetReadDeadline(time.Now().Add(lastWords))
+		}
+		sent <- err
+	}()
 	_, err = c.receive(nil, func(response *http.Response) ([]byte, error) {
 		_, err := io.Copy(out, deadlined{response.Body, conn, c.timeout})
 		return nil, err

@@ -62,7 +62,7 @@ func (c *Controller) launch(ctx context.Context, name string, machine platform.C
 	if platform.Is(err, platform.NotFound) {
 		return false, nil
 	}
-	if full { // what was written down is to be started
+	if len(taken) > 0 { // what was written down is to be started
 		c.loop.Enqueue(name)
 	}
 	return full, err

@@ -105,7 +105,6 @@ func (c *Controller) schedule(ctx context.Context) (time.Duration, error) {
 			return roomless, nil
 		}
 		delete(c.line, name)
-		c.loop.Enqueue(name)
 	}
 	return 0, nil
 }
