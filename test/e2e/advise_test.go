@@ -43,34 +43,14 @@ func TestAdviceIsMeasuredAndCanBeFollowed(t *testing.T) {
 	t.Parallel()
 	s := start(t, roomy...)
 	s.makeBucket(t)
-	aws := newCLI(t, s)
 	e := s.deploy(t, "costly", 3, 2)
 	e.inService(t)
-	const asked = 20
-	for range asked {
-		if _, err := e.who(t); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// 1. What is known of it.
-	var a advised
-	eventually(t, 20*time.Second, "the metrics", func() bool { a = e.advice(t); return a.Variants[0].Seen.Requests == asked })
-	v := a.Variants[0]
-	if v.Now.Mode != "real-time" || v.Now.InstanceType != "ml.t2.medium" || v.Confidence != "low" || a.Activity.Idle ||
-		v.Load.MemoryFrom != "measured" || v.Load.StartUpFrom != "measured" || len(v.Modes) != 6 {
-		t.Errorf("%+v", a)
-	}
-	// 2. For people, and what if.
-	said, err := s.stint(t, "endpoint", "advise", e.name).Output()
-	if err != nil || !strings.Contains(string(said), "is served by 2 × ml.t2.medium for 81.76 USD a month") || !strings.Contains(string(said), "Confidence is low: only 20 requests were seen") {
-		t.Errorf("%s: %v", said, stderr(err))
-	}
-	a = e.advice(t, "--requests-per-month", "2000", "--latency", "40ms")
-	v = a.Variants[0]
+	e.isMeasured(t)
+	v := e.advice(t, "--requests-per-month", "2000", "--latency", "40ms").Variants[0]
 	if v.Recommended != "serverless" || !v.Change || v.Saves.Currency != "USD" || len(v.Steps) != 2 || v.Confidence != "given" {
 		t.Fatalf("%+v", v)
 	}
-	// 3. Done as it says.
+	aws := newCLI(t, s)
 	for _, step := range v.Steps {
 		words := strings.Fields(step)
 		if words[0] != "aws" {
@@ -84,5 +64,29 @@ func TestAdviceIsMeasuredAndCanBeFollowed(t *testing.T) {
 	}
 	if v = e.advice(t, "--requests-per-month", "2000", "--latency", "40ms").Variants[0]; v.Now.Mode != "serverless" || v.Change {
 		t.Errorf("afterwards: %+v", v)
+	}
+}
+
+// isMeasured asks an endpoint a little, and looks at what is known of it then.
+func (e *serving) isMeasured(t *testing.T) {
+	t.Helper()
+	const asked = 20
+	for range asked {
+		if _, err := e.who(t); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var a advised
+	eventually(t, 20*time.Second, "the metrics", func() bool { a = e.advice(t); return a.Variants[0].Seen.Requests == asked })
+	v := a.Variants[0]
+	if v.Now.Mode != "real-time" || v.Now.InstanceType != "ml.t2.medium" || v.Confidence != "low" || a.Activity.Idle || len(v.Modes) != 6 {
+		t.Errorf("%+v", a)
+	}
+	if v.Load.MemoryFrom != "measured" || v.Load.StartUpFrom != "measured" {
+		t.Errorf("the load is assumed: %+v", v.Load)
+	}
+	said, err := e.s.stint(t, "endpoint", "advise", e.name).Output()
+	if err != nil || !strings.Contains(string(said), "is served by 2 × ml.t2.medium for 81.76 USD a month") || !strings.Contains(string(said), "Confidence is low: only 20 requests were seen") {
+		t.Errorf("%s: %v", said, stderr(err))
 	}
 }
