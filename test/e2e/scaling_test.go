@@ -9,6 +9,7 @@ import (
 
 // cliScaling scales an endpoint by the clock, and looks at alarms.
 func cliScaling(t *testing.T, s *server, aws *cli) {
+	aws.run(t, "s3", "mb", "s3://"+bucket)
 	e := s.deploy(t, "by-cli-scaled", 1, 1)
 	e.inService(t)
 	of := []string{"--service-namespace", "sagemaker", "--resource-id", "endpoint/by-cli-scaled/variant/AllTraffic", "--scalable-dimension", "sagemaker:variant:DesiredInstanceCount"}
