@@ -361,3 +361,26 @@ func (w *Scaled) checkPast(t *testing.T) {
 		t.Error("no action happened")
 	}
 }
+
+// With nothing there no metric for each instance could tell: the queue does.
+func TestABacklogBringsInstancesBackFromNone(t *testing.T) {
+	t.Parallel()
+	w := scaled(t, 0, 4)
+	w.track(t, 600, time.Minute)
+	w.pass(t, 5*time.Minute)
+	w.serves(t, 0)
+	d := platform.Datum{
+		Series: platform.Series{Namespace: "AWS/SageMaker", Name: "HasBacklogWithoutCapacity", Dimensions: map[string]string{"EndpointName": "e"}},
+		At:     w.Clock.Now(), Value: 1,
+	}
+	if err := w.Telemetry.PutData(t.Context(), "", 0, []platform.Datum{d}); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(t, 40*time.Second)
+	w.serves(t, 1)
+	w.pass(t, 10*time.Minute)
+	w.serves(t, 0)
+	if a := w.target(t).Activities; len(a) != 2 || a[1].Cause != "there is a backlog without capacity" {
+		t.Errorf("the past is %+v", a)
+	}
+}

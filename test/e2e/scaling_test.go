@@ -22,7 +22,7 @@ func cliScaling(t *testing.T, s *server, aws *cli) {
 	call("put-scaling-policy", "--policy-name", "p", "--policy-type", "TargetTrackingScaling", "--target-tracking-scaling-policy-configuration",
 		`{"TargetValue": 1000, "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}}`)
 	states := aws.run(t, "cloudwatch", "describe-alarms", "--alarm-name-prefix", "TargetTracking-endpoint/by-cli-scaled/", "--query", "MetricAlarms[].[MetricName,Threshold,EvaluationPeriods]", "--output", "text")
-	if states != "InvocationsPerInstance\t1000.0\t3\nInvocationsPerInstance\t900.0\t5\n" {
+	if states != "InvocationsPerInstance\t1000\t3\nInvocationsPerInstance\t900\t5\n" {
 		t.Errorf("the alarms are %q", states)
 	}
 	soon := time.Now().UTC().Add(4 * time.Second).Format("at(2006-01-02T15:04:05)")
