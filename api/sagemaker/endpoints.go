@@ -1,6 +1,7 @@
 package sagemaker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -48,10 +49,7 @@ func checkConfig(in *sagemaker.CreateEndpointConfigInput) error {
 			return unsupported(c.what, "")
 		}
 	}
-	if err := checkAsync(in); err != nil {
-		return err
-	}
-	if err := checkCapture(in); err != nil {
+	if err := cmp.Or(checkAsync(in), checkCapture(in)); err != nil {
 		return err
 	}
 	names := map[string]bool{}

@@ -1,16 +1,18 @@
 """Models that were trained elsewhere, served with the SDK: scikit-learn with a script of its own and JSON, PyTorch with the
-SDK's arrays, and one without servers. The SDK waits half a minute in each deploy, so they are brought up beside each other."""
+SDK's arrays, one without servers, and one whose data is captured. The SDK waits half a minute in each deploy, so they are brought up beside each other."""
 
 import io
 import json
 import os
 import tarfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import boto3
 import numpy as np
 import sagemaker
 from sagemaker.deserializers import JSONDeserializer
+from sagemaker.model_monitor import DataCaptureConfig
 from sagemaker.pytorch import PyTorchModel
 from sagemaker.serializers import CSVSerializer, JSONSerializer
 from sagemaker.serverless import ServerlessInferenceConfig
@@ -69,7 +71,40 @@ def serverless():
     return [said, config["ProductionVariants"][0]["CurrentServerlessConfig"]]
 
 
+def captured():
+    """Captures, not any more, and again into another place."""
+    bucket, name = sagemaker.Session().default_bucket(), "linear-captured"
+
+    def places(want):
+        for _ in range(60):
+            found = boto3.client("s3").list_objects_v2(Bucket=bucket, Prefix=f"{name}/kept").get("Contents", [])
+            if len(found) >= want:
+                break
+            time.sleep(1)
+        lines = [json.loads(boto3.client("s3").get_object(Bucket=bucket, Key=o["Key"])["Body"].read()) for o in found]
+        return [[o["Key"].split("/")[1], line["captureData"]["endpointInput"]["data"]] for o, line in zip(found, lines)]
+
+    model = SKLearnModel(
+        model_data=archive(name, weights="2 3"), role=ROLE, entry_point="linear.py", source_dir="code", framework_version="1.2-1"
+    )
+    into = lambda place: DataCaptureConfig(  # noqa: E731
+        enable_capture=True, sampling_percentage=100, destination_s3_uri=f"s3://{bucket}/{name}/{place}"
+    )
+    predictor = model.deploy(
+        1, "ml.t2.medium", data_capture_config=into("kept"), serializer=JSONSerializer(), deserializer=JSONDeserializer()
+    )
+    predictor.predict([[1, 1]])
+    places(1)
+    predictor.disable_data_capture()
+    predictor.predict([[2, 2]])
+    predictor.update_data_capture_config(into("kept-too"))
+    predictor.predict([[3, 3]])
+    found = places(2)
+    predictor.delete_endpoint()
+    return found
+
+
 with ThreadPoolExecutor() as pool:
-    both = {f.__name__: pool.submit(f) for f in (sklearn, pytorch, serverless)}
+    both = {f.__name__: pool.submit(f) for f in (sklearn, pytorch, serverless, captured)}
     print()
     print(json.dumps({name: future.result() for name, future in both.items()}))
