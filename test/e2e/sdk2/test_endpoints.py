@@ -32,7 +32,7 @@ def test_models_that_were_trained_elsewhere(said):
         "sklearn": [[5.0, 6.0], [5.0, 6.0]],
         "pytorch": [[5.0], [6.0]],
         "serverless": [[5.0], {"MemorySizeInMB": 1024, "MaxConcurrency": 2}],
-        "captured": [["kept", "[[1, 1]]"], ["kept-too", "[[3, 3]]"]],
+        "captured": [["kept-too", "[[3, 3]]"], ["kept", "[[1, 1]]"]],
     }
 
 
