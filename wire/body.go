@@ -23,26 +23,39 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooLarge(fmt.Sprintf("The request body of %d bytes exceeds the maximum of %d bytes.", r.ContentLength, limit))
 	}
+	if r.ContentLength > 0 && r.ContentLength <= firstRead { // most: read in one go
+		body := make([]byte, r.ContentLength)
+		n, err := io.ReadFull(r.Body, body)
+		if err != nil {
+			return nil, incomplete(r, n, err)
+		}
+		return body, nil
+	}
 	var body bytes.Buffer
 	// One spare byte past the declared length lets ReadFrom see the end of the
 	// body without growing the buffer.
 	body.Grow(int(min(max(r.ContentLength, 512), firstRead)) + bytes.MinRead)
 	if _, err := body.ReadFrom(io.LimitReader(r.Body, limit+1)); err != nil {
-		var over *http.MaxBytesError
-		if errors.As(err, &over) {
-			return nil, tooLarge(fmt.Sprintf("The request body exceeds the maximum of %d bytes.", over.Limit))
-		}
-		return nil, &Error{
-			Status:  http.StatusBadRequest,
-			Code:    "IncompleteBody",
-			Message: fmt.Sprintf("The request body could not be read to its end: %d bytes arrived of %d declared.", body.Len(), r.ContentLength),
-			Fault:   Sender,
-		}
+		return nil, incomplete(r, body.Len(), err)
 	}
 	if int64(body.Len()) > limit {
 		return nil, tooLarge(fmt.Sprintf("The request body exceeds the maximum of %d bytes.", limit))
 	}
 	return body.Bytes(), nil
+}
+
+// incomplete is the error of a body of which only so many bytes could be read.
+func incomplete(r *http.Request, arrived int, err error) *Error {
+	var over *http.MaxBytesError
+	if errors.As(err, &over) {
+		return tooLarge(fmt.Sprintf("The request body exceeds the maximum of %d bytes.", over.Limit))
+	}
+	return &Error{
+		Status:  http.StatusBadRequest,
+		Code:    "IncompleteBody",
+		Message: fmt.Sprintf("The request body could not be read to its end: %d bytes arrived of %d declared.", arrived, r.ContentLength),
+		Fault:   Sender,
+	}
 }
 
 func tooLarge(message string) *Error {

@@ -12,8 +12,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
+	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
 // worker is a container of an endpoint of Stint's.
@@ -21,6 +23,9 @@ type worker struct {
 	name    string
 	address string // where it is asked directly
 }
+
+// instance is the type of all instances: of its promises only the memory matters here.
+const instance = "ml.t2.medium"
 
 // markVariable marks the processes of a worker.
 const markVariable = "STINT_BENCH_WORKER"
@@ -39,6 +44,37 @@ func deploy(ctx context.Context, s *rig.Server, name, runtime string, files map[
 	}
 	port, err := portOf(name)
 	return &worker{name: name, address: "127.0.0.1:" + port}, err
+}
+
+// deployCaptured brings up another endpoint of a model, of which every request is captured.
+func deployCaptured(ctx context.Context, s *rig.Server, model string) error {
+	const bucket = "bench-captured"
+	name := captured
+	capture := &sagemaker.DataCaptureConfig{
+		InitialSamplingPercentage: new(int32(100)), DestinationS3Uri: new("s3://" + bucket + "/all"),
+		CaptureOptions:           []sagemaker.CaptureOption{{CaptureMode: new(sagemaker.CaptureModeInput)}, {CaptureMode: new(sagemaker.CaptureModeOutput)}},
+		CaptureContentTypeHeader: &sagemaker.CaptureContentTypeHeader{JsonContentTypes: []string{"application/json"}},
+	}
+	variant := sagemaker.ProductionVariant{
+		VariantName: new("AllTraffic"), ModelName: &model, InitialInstanceCount: new(int32(1)),
+		InstanceType: new(sagemaker.ProductionVariantInstanceType(instance)),
+	}
+	if err := s.Client.EnsureBucket(ctx, bucket); err != nil {
+		return err
+	}
+	err := s.Client.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+		EndpointConfigName: &name, ProductionVariants: []sagemaker.ProductionVariant{variant}, DataCaptureConfig: capture,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.Client.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name}); err != nil {
+		return err
+	}
+	return rig.Eventually(ctx, time.Minute, "the endpoint with capture", func() (bool, error) {
+		e, err := s.Client.DescribeEndpoint(ctx, name)
+		return err == nil && *e.EndpointStatus == sagemaker.EndpointStatusInService, err
+	})
 }
 
 // portOf finds where a worker listens by the environment of its processes.

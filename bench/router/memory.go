@@ -134,7 +134,7 @@ type sample struct {
 // soakFor keeps the server at work, with capture on one of two endpoints, and sees that nothing of it grows.
 func (b *bench) soakFor(ctx context.Context) error {
 	began, errs := time.Now(), make(chan error, 2)
-	for _, endpoint := range []string{"fast", capturedWorker} {
+	for _, endpoint := range []string{"fast", captured} {
 		go func() { errs <- b.keepAtWork(ctx, endpoint, began.Add(b.soak)) }()
 	}
 	var samples []sample

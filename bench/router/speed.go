@@ -74,40 +74,43 @@ func (b *bench) ways(w *worker) []*way {
 	}
 }
 
-// speed measures every way to every container, the ways in turn.
+// speed measures every way to every container, the ways in turn; then Stint's with capture and without, in turn too.
 func (b *bench) speed(ctx context.Context) error {
-	var plainly *way
 	for _, w := range b.workers {
 		ways := b.ways(w)
-		if w.name == capturedWorker {
-			ways = append(ways[2:], plainly) // with capture and without, in the same minutes
-			ways[0].name, ways[1].name = "Stint, capture on", "Stint, capture off"
-			ways[1].calm, ways[1].busy, ways[1].each, ways[1].calmly = nil, nil, nil, nil
-		}
-		for range b.rounds {
-			for _, v := range ways {
-				if err := v.measure(ctx, b.each); err != nil {
-					return fmt.Errorf("%s, %s: %w", w.name, v.name, err)
-				}
-			}
-		}
-		for _, v := range ways {
-			b.detail(w.name+", "+v.name, v)
-		}
-		if w.name == capturedWorker {
-			b.tellCapture(ways[0], ways[1])
-			continue
-		}
-		b.tell(w.name, ways)
-		plainly = b.ways(b.workers[0])[2]
-	}
-	if b.peer != nil {
-		v := &way{name: "uvicorn + Starlette", address: b.peer.address, request: plain}
-		if err := v.measure(ctx, b.each); err != nil {
+		if err := b.inTurn(ctx, w.name, ways); err != nil {
 			return err
 		}
-		b.detail("uvicorn + Starlette", v)
-		b.report.Row("Python server without a proxy: uvicorn + Starlette, echo", "", "", fmt.Sprintf("%s, %.0f/s", span(v.calm), rate(v)), nil)
+		b.tell(w.name, ways)
+	}
+	on, off := b.ways(&worker{name: captured})[2], b.ways(b.workers[0])[2]
+	on.name, off.name = "Stint, capture on", "Stint, capture off"
+	if err := b.inTurn(ctx, "fast", []*way{on, off}); err != nil {
+		return err
+	}
+	b.tellCapture(on, off)
+	if b.peer == nil {
+		return nil
+	}
+	v := &way{name: "uvicorn + Starlette", address: b.peer.address, request: plain}
+	if err := b.inTurn(ctx, "peer", []*way{v}); err != nil {
+		return err
+	}
+	b.report.Row("Python server without a proxy: uvicorn + Starlette, echo", "", "", fmt.Sprintf("%s, %.0f/s", span(v.calm), rate(v)), nil)
+	return nil
+}
+
+// inTurn measures ways, each once a round.
+func (b *bench) inTurn(ctx context.Context, container string, ways []*way) error {
+	for range b.rounds {
+		for _, v := range ways {
+			if err := v.measure(ctx, b.each); err != nil {
+				return fmt.Errorf("%s, %s: %w", container, v.name, err)
+			}
+		}
+	}
+	for _, v := range ways {
+		b.detail(container+", "+v.name, v)
 	}
 	return nil
 }

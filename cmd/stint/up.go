@@ -80,6 +80,7 @@ func (a *app) up(c *cobra.Command, f *upFlags) error {
 	if err != nil {
 		return err
 	}
+	server.PaceCollector()
 	s, err := server.Start(c.Context(), options)
 	if err != nil {
 		return explainStart(err, options)
