@@ -25,9 +25,9 @@ var contentTypes = map[string]string{
 }
 
 type invokeFlags struct {
-	data                         string
-	dataGiven                    bool
-	contentType, accept, variant string
+	data                                string
+	dataGiven                           bool
+	contentType, accept, variant, model string
 }
 
 func (a *app) invokeCommand() *cobra.Command {
@@ -70,12 +70,13 @@ The exit code is 1 when the model answers with an error, which is told with its 
 	flags.StringVar(&f.contentType, "content-type", "", "`TYPE` of what is asked (default by the file's name, else application/json)")
 	flags.StringVar(&f.accept, "accept", "", "`TYPE` of the answer that is wanted (default the model's own)")
 	flags.StringVar(&f.variant, "variant", "", "`NAME` of the variant to ask (default by weight)")
+	flags.StringVar(&f.model, "model", "", "`NAME` of the model to ask, of an endpoint of many: its archive below their prefix")
 	return c
 }
 
 // request reads what to ask.
 func (f invokeFlags) request(args []string, stdin io.Reader) (client.Invocation, error) {
-	in := client.Invocation{Endpoint: args[0], ContentType: f.contentType, Accept: f.accept, Variant: f.variant}
+	in := client.Invocation{Endpoint: args[0], ContentType: f.contentType, Accept: f.accept, Variant: f.variant, Model: f.model}
 	file := "-"
 	if len(args) == 2 {
 		file = args[1]

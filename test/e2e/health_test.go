@@ -32,6 +32,42 @@ func (s *server) fragile(t *testing.T, name string) *serving {
 	return s.deployModel(t, name, one)
 }
 
+// says asks a fragile container, which says who it is; empty when it does not answer.
+func (e *serving) says(t *testing.T, body string) string {
+	t.Helper()
+	out, err := e.invoke(t, body)
+	if err != nil {
+		return ""
+	}
+	return string(out.Body)
+}
+
+// replaced waits for an answer of another container than the one that fell ill.
+func (e *serving) replaced(t *testing.T, was string) {
+	t.Helper()
+	eventually(t, 4*time.Minute, "another container", func() bool { now := e.says(t, "who"); return now != "" && now != was })
+}
+
+// leaks lets a worker use up the memory of its instance.
+func (s *server) leaks(t *testing.T) {
+	t.Helper()
+	e := s.deploy(t, "leaks", 3, 1)
+	e.inService(t)
+	was, err := e.who(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = e.invoke(t, `{"leaks": 2000}`)
+	var failure *runtimetypes.ModelError
+	if !errors.As(err, &failure) || !bytes.Contains([]byte(aws.ToString(failure.OriginalMessage)), []byte("memory")) {
+		t.Errorf("%v", err)
+	}
+	eventually(t, servingLimit, "an answer again", func() bool {
+		now, err := e.who(t)
+		return err == nil && now != was && now.Add == 3
+	})
+}
+
 // TestContainersThatDoNotStayHealthy runs endpoints whose containers fall ill in service, beside one that is only busy.
 func TestContainersThatDoNotStayHealthy(t *testing.T) {
 	t.Parallel()
@@ -39,45 +75,31 @@ func TestContainersThatDoNotStayHealthy(t *testing.T) {
 	s.smallInstances(t, "0.3")
 	s.up(t)
 	s.makeBucket(t)
-	// says asks a container who it is; empty when it does not answer.
-	says := func(t *testing.T, e *serving, body string) string {
-		t.Helper()
-		out, err := e.invoke(t, body)
-		if err != nil {
-			return ""
-		}
-		return string(out.Body)
-	}
-	// replaced waits for an answer of another container than the one that fell ill.
-	replaced := func(t *testing.T, e *serving, was string) {
-		t.Helper()
-		eventually(t, 4*time.Minute, "another container", func() bool { now := says(t, e, "who"); return now != "" && now != was })
-	}
 	t.Run("its pings are answered with errors", func(t *testing.T) {
 		t.Parallel()
 		e := s.fragile(t, "sickens")
 		e.inService(t)
-		was := says(t, e, "sicken")
-		replaced(t, e, was)
+		was := e.says(t, "sicken")
+		e.replaced(t, was)
 	})
 	t.Run("it hangs", func(t *testing.T) {
 		t.Parallel()
 		e := s.fragile(t, "hangs")
 		e.inService(t)
-		was := says(t, e, "who")
+		was := e.says(t, "who")
 		// The caller has AWS's minute, and the container as long again as it may be busy.
 		if _, err := e.invoke(t, "sleep 1000"); err == nil || !strings.Contains(err.Error(), "timed out") {
 			t.Errorf("%v", err)
 		}
-		replaced(t, e, was)
+		e.replaced(t, was)
 	})
 	t.Run("it is busy", func(t *testing.T) {
 		t.Parallel()
 		e := s.fragile(t, "busy")
 		e.inService(t)
-		was := says(t, e, "who")
+		was := e.says(t, "who")
 		for range 2 {
-			if now := says(t, e, "sleep 45"); now != was || was == "" {
+			if now := e.says(t, "sleep 45"); now != was || was == "" {
 				t.Errorf("the container was %q, and %q answers", was, now)
 			}
 		}
@@ -89,27 +111,13 @@ func TestContainersThatDoNotStayHealthy(t *testing.T) {
 		if out, err := e.invoke(t, "break"); err == nil {
 			t.Errorf("half of an answer looks whole: %q", out.Body)
 		}
-		if says(t, e, "who") == "" {
+		if e.says(t, "who") == "" {
 			t.Error("it does not answer any more")
 		}
 	})
 	t.Run("it leaks", func(t *testing.T) {
 		t.Parallel()
-		e := s.deploy(t, "leaks", 3, 1)
-		e.inService(t)
-		was, err := e.who(t)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = e.invoke(t, `{"leaks": 2000}`)
-		var failure *runtimetypes.ModelError
-		if !errors.As(err, &failure) || !bytes.Contains([]byte(aws.ToString(failure.OriginalMessage)), []byte("memory")) {
-			t.Errorf("%v", err)
-		}
-		eventually(t, servingLimit, "an answer again", func() bool {
-			now, err := e.who(t)
-			return err == nil && now != was && now.Add == 3
-		})
+		s.leaks(t)
 	})
 }
 

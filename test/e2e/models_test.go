@@ -105,6 +105,49 @@ func (s *server) workers(t *testing.T) (n int, memory int64) {
 	return n, memory
 }
 
+// askAll asks all models at once and one after the other, and looks at what that takes of memory.
+func (e *serving) askAll(t *testing.T, names []string) {
+	t.Helper()
+	var bound sync.WaitGroup
+	for w := range 3 {
+		bound.Go(func() {
+			for i := range names {
+				i = (i + 7*w) % len(names)
+				if got, err := e.ask(t, names[i]); err != nil || got.Add != i {
+					t.Errorf("%s adds %d: %v", names[i], got.Add, err)
+				}
+			}
+		})
+	}
+	bound.Wait()
+	if n, memory := e.s.workers(t); n < 2 || n > 10 || memory > 600<<20 {
+		t.Errorf("%d processes use %d MiB", n, memory>>20)
+	}
+}
+
+// askWrongly asks for models that cannot be had, and without naming one.
+func (e *serving) askWrongly(t *testing.T, good string) {
+	t.Helper()
+	_, err := e.ask(t, "nobody.tar.gz")
+	refusedAs(t, err, "ValidationError", "Failed to download model data(bucket: "+bucket+", key: many/models/nobody.tar.gz)")
+	_, err = e.ask(t, "text.tar.gz")
+	refusedAs(t, err, "ValidationError", "not a usable .tar.gz archive")
+	_, err = e.ask(t, "../secret.tar.gz")
+	refusedAs(t, err, "ValidationError")
+	_, err = e.ask(t, "")
+	refusedAs(t, err, "ValidationError", "is missing a target model header")
+	_, err = e.ask(t, "torn.tar.gz")
+	var failure *runtimetypes.ModelError
+	if !errors.As(err, &failure) || aws.ToInt32(failure.OriginalStatusCode) != 500 || !strings.Contains(aws.ToString(failure.OriginalMessage), "the weights are torn") {
+		t.Errorf("%v", err)
+	}
+	single := e.s.deploy(t, "single", 1, 1)
+	single.inService(t)
+	_, err = single.ask(t, good)
+	refusedAs(t, err, "ValidationError", "Endpoint single is not a multi-model endpoint and does not support target model header.")
+	single.remove(t)
+}
+
 // Twenty models behind an instance that has memory for five: all answer, whoever asks, and its memory stays bounded. Server and
 // agent may be killed meanwhile.
 func TestManyModelsOnLittleMemory(t *testing.T) {
@@ -123,40 +166,9 @@ func TestManyModelsOnLittleMemory(t *testing.T) {
 	e := s.deployMany(t, "many", 1)
 	e.inService(t)
 	// 1. All answer, one after the other and at once.
-	var bound sync.WaitGroup
-	for w := range 3 {
-		bound.Go(func() {
-			for i := range names {
-				i = (i + 7*w) % len(names)
-				if got, err := e.ask(t, names[i]); err != nil || got.Add != i {
-					t.Errorf("%s adds %d: %v", names[i], got.Add, err)
-				}
-			}
-		})
-	}
-	bound.Wait()
-	if n, memory := s.workers(t); n < 2 || n > 10 || memory > 600<<20 {
-		t.Errorf("%d processes use %d MiB", n, memory>>20)
-	}
+	e.askAll(t, names)
 	// 2. What cannot be had, and who asks wrongly.
-	_, err := e.ask(t, "nobody.tar.gz")
-	refusedAs(t, err, "ValidationError", "Failed to download model data(bucket: "+bucket+", key: many/models/nobody.tar.gz)")
-	_, err = e.ask(t, "text.tar.gz")
-	refusedAs(t, err, "ValidationError", "not a usable .tar.gz archive")
-	_, err = e.ask(t, "../secret.tar.gz")
-	refusedAs(t, err, "ValidationError")
-	_, err = e.ask(t, "")
-	refusedAs(t, err, "ValidationError", "is missing a target model header")
-	_, err = e.ask(t, "torn.tar.gz")
-	var failure *runtimetypes.ModelError
-	if !errors.As(err, &failure) || aws.ToInt32(failure.OriginalStatusCode) != 500 || !strings.Contains(aws.ToString(failure.OriginalMessage), "the weights are torn") {
-		t.Errorf("%v", err)
-	}
-	single := s.deploy(t, "single", 1, 1)
-	single.inService(t)
-	_, err = single.ask(t, names[0])
-	refusedAs(t, err, "ValidationError", "Endpoint single is not a multi-model endpoint and does not support target model header.")
-	single.remove(t)
+	e.askWrongly(t, names[0])
 	// 3. The server is killed: the model stays loaded where it was.
 	was, err := e.ask(t, names[0])
 	if err != nil {
@@ -202,6 +214,10 @@ func TestModelsKeepToTheirInstances(t *testing.T) {
 				t.Errorf("model %d was %+v and is %+v: %v", i, first, again, err)
 			}
 		}
+	}
+	out, err := s.stint(t, "invoke", "spread", "--model", "m3.tar.gz", "--data", "[[1]]").Output()
+	if err != nil || string(out) != "[[4]]" {
+		t.Errorf("the command line is told %q: %v", out, stderr(err))
 	}
 	e.delete(t)
 }

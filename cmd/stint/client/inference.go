@@ -93,7 +93,9 @@ func (c *Client) EndpointAdvice(ctx context.Context, in *stint.GetEndpointAdvice
 // Invocation is one request to an endpoint.
 type Invocation struct {
 	Endpoint, ContentType, Accept, Variant string
-	Body                                   []byte
+
+	Model string // of many that the endpoint has
+	Body  []byte
 }
 
 // Prediction is what an endpoint's container answered; Body streams and must be closed.
@@ -110,7 +112,7 @@ func (c *Client) Invoke(ctx context.Context, in Invocation) (*Prediction, error)
 		return nil, fmt.Errorf("InvokeEndpoint: %w", err)
 	}
 	for name, value := range map[string]string{
-		"Content-Type": in.ContentType, "Accept": in.Accept, "X-Amzn-SageMaker-Target-Variant": in.Variant,
+		"Content-Type": in.ContentType, "Accept": in.Accept, "X-Amzn-SageMaker-Target-Variant": in.Variant, "X-Amzn-SageMaker-Target-Model": in.Model,
 	} {
 		if value != "" {
 			r.Header.Set(name, value)
