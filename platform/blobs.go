@@ -43,7 +43,7 @@ type Blobs interface {
 	Stat(ctx context.Context, u URI) (BlobInfo, error)
 	// List walks the objects under a key prefix in key order. The sequence ends after its first error.
 	List(ctx context.Context, prefix URI) iter.Seq2[BlobInfo, error]
-	// Open reads length bytes from offset; length < 0 reads to the end.
+	// Open reads length bytes from offset; length < 0 reads to the end. The reader is Typed; it knows the object's type at once.
 	Open(ctx context.Context, u URI, offset, length int64) (io.ReadCloser, error)
 	// Download writes the whole object to w, large ones in parallel ranges.
 	Download(ctx context.Context, b BlobInfo, w io.WriterAt) error

@@ -27,6 +27,7 @@ type deployFlags struct {
 	environment                     []string
 	noWait                          bool
 	serverless                      serverlessFlags
+	async                           string // where the answers of an asynchronous endpoint go
 }
 
 func (a *app) deployCommand() *cobra.Command {
@@ -65,6 +66,7 @@ The model, its configuration and the endpoint have one name. The endpoint costs 
 	flags.StringVar(&f.instance, "instance", "ml.m5.large", "instance `TYPE`")
 	flags.IntVar(&f.count, "count", 1, "how many instances")
 	f.serverless.define(c)
+	flags.StringVar(&f.async, "async", "", "asynchronous: requests wait in a queue, and answers go below this `URI` in S3")
 	flags.StringVar(&f.name, "name", "", "`NAME` of the endpoint (default the model's name and the time)")
 	flags.StringArrayVar(&f.environment, "env", nil, "environment variable `NAME=VALUE` of the container; repeatable")
 	flags.BoolVar(&f.noWait, "no-wait", false, "print the endpoint's name and do not wait until it is in service")
@@ -143,6 +145,9 @@ func (a *app) planDeployment(model string, f deployFlags) (*deployment, error) {
 	case f.sourceDir != "" || f.requirements != "":
 		return nil, usage("--source-dir and --requirements go along with a --script; name it")
 	}
+	if err := checkAsyncPath(f); err != nil {
+		return nil, err
+	}
 	if f.count < 1 {
 		return nil, usage("--count %d is too few; an endpoint has an instance at least", f.count)
 	}
@@ -195,7 +200,9 @@ func createEndpoint(ctx context.Context, c *client.Client, d *deployment) error 
 		InstanceType: new(sagemaker.ProductionVariantInstanceType(d.instance)),
 	}
 	d.serverless.lay(&variant)
-	err = c.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &d.name, ProductionVariants: []sagemaker.ProductionVariant{variant}})
+	err = c.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+		EndpointConfigName: &d.name, ProductionVariants: []sagemaker.ProductionVariant{variant}, AsyncInferenceConfig: asyncConfig(d.async),
+	})
 	if err != nil {
 		_ = c.DeleteModel(ctx, d.name) // what refused the configuration is worth telling
 		return err
@@ -268,12 +275,21 @@ func moving(s sagemaker.EndpointStatus) bool {
 
 // howToAsk says what to do with an endpoint that serves.
 func (a *app) howToAsk(name string, e *describedEndpoint) {
+	if e.AsyncInferenceConfig != nil {
+		a.howToAskLater(name, e)
+		return
+	}
 	rows := [][2]string{
 		{"ask", a.stint("invoke " + name + " --data '[[1, 2, 3]]'")},
 		{"boto3", fmt.Sprintf(`boto3.client("sagemaker-runtime").invoke_endpoint(EndpointName=%q, ContentType="application/json", Body=b"[[1, 2, 3]]")`, name)},
 		{"SDK", fmt.Sprintf(`sagemaker.predictor.Predictor(%q)`, name)},
 		{"end", a.stint("endpoint delete " + name)},
 	}
+	a.printRows(rows, e)
+}
+
+// printRows prints what can be done with an endpoint, and what it costs.
+func (a *app) printRows(rows [][2]string, e *describedEndpoint) {
 	if day := e.aDay(); day != "" {
 		rows = append(rows, [2]string{"costs", day + " a day, asked or not"})
 	}

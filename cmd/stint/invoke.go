@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,6 +29,7 @@ type invokeFlags struct {
 	data                                string
 	dataGiven                           bool
 	contentType, accept, variant, model string
+	async                               bool
 }
 
 func (a *app) invokeCommand() *cobra.Command {
@@ -41,7 +43,8 @@ it is. The content type follows from the file's name unless --content-type says 
 The exit code is 1 when the model answers with an error, which is told with its status and where its log is.`,
 		Example: `  stint invoke digits --data '[[0, 1, 2]]'
   stint invoke digits rows.csv --accept application/json
-  echo '[[0, 1, 2]]' | stint invoke digits | jq`,
+  echo '[[0, 1, 2]]' | stint invoke digits | jq
+  stint invoke digits-later --async rows.csv`,
 		Args: func(command *cobra.Command, args []string) error {
 			if len(args) > 2 {
 				return usage("%s takes a name and a file, so %q is too much; see: %s --help", command.Name(), args[2], command.CommandPath())
@@ -57,6 +60,9 @@ The exit code is 1 when the model answers with an error, which is told with its 
 		RunE: func(command *cobra.Command, args []string) error {
 			f.dataGiven = command.Flags().Changed("data")
 			return a.calling(func(ctx context.Context, c *client.Client, args []string) error {
+				if f.async {
+					return a.invokeLater(ctx, c, f, args, command.InOrStdin())
+				}
 				in, err := f.request(args, command.InOrStdin())
 				if err != nil {
 					return err
@@ -69,23 +75,24 @@ The exit code is 1 when the model answers with an error, which is told with its 
 	flags.StringVarP(&f.data, "data", "d", "", "`TEXT` to ask with, instead of a file")
 	flags.StringVar(&f.contentType, "content-type", "", "`TYPE` of what is asked (default by the file's name, else application/json)")
 	flags.StringVar(&f.accept, "accept", "", "`TYPE` of the answer that is wanted (default the model's own)")
+	flags.BoolVar(&f.async, "async", false, "ask an asynchronous endpoint, and wait for its answer")
 	flags.StringVar(&f.variant, "variant", "", "`NAME` of the variant to ask (default by weight)")
 	flags.StringVar(&f.model, "model", "", "`NAME` of the model to ask, of an endpoint of many: its archive below their prefix")
 	return c
 }
 
+// typeOf is the type of what is asked.
+func (f invokeFlags) typeOf(file string) string {
+	return cmp.Or(f.contentType, contentTypes[strings.ToLower(filepath.Ext(file))], "application/json")
+}
+
 // request reads what to ask.
 func (f invokeFlags) request(args []string, stdin io.Reader) (client.Invocation, error) {
-	in := client.Invocation{Endpoint: args[0], ContentType: f.contentType, Accept: f.accept, Variant: f.variant, Model: f.model}
 	file := "-"
 	if len(args) == 2 {
 		file = args[1]
 	}
-	if in.ContentType == "" {
-		if in.ContentType = contentTypes[strings.ToLower(filepath.Ext(file))]; in.ContentType == "" {
-			in.ContentType = "application/json"
-		}
-	}
+	in := client.Invocation{Endpoint: args[0], ContentType: f.typeOf(file), Accept: f.accept, Variant: f.variant, Model: f.model}
 	switch {
 	case f.dataGiven && len(args) == 2:
 		return in, usage("--data and a file both say what to ask; choose one")
@@ -117,18 +124,23 @@ func (a *app) invoke(ctx context.Context, c *client.Client, in client.Invocation
 		return err
 	}
 	defer answer.Body.Close()
+	return a.printAnswer(answer.Body, map[string]any{"ContentType": answer.ContentType, "InvokedProductionVariant": answer.Variant})
+}
+
+// printAnswer prints an answer as it is; for programs, as the Body of what else is said of it.
+func (a *app) printAnswer(from io.Reader, said map[string]any) error {
 	if !a.json {
-		n, err := io.Copy(a.out, answer.Body)
+		n, err := io.Copy(a.out, from)
 		if err == nil && n > 0 && a.screen {
 			a.print("")
 		}
 		return err
 	}
-	body, err := io.ReadAll(answer.Body)
+	body, err := io.ReadAll(from)
 	if err != nil {
 		return err
 	}
-	said := map[string]any{"ContentType": answer.ContentType, "InvokedProductionVariant": answer.Variant, "Body": body}
+	said["Body"] = body
 	switch {
 	case json.Valid(body):
 		said["Body"] = json.RawMessage(body)

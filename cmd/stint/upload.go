@@ -333,8 +333,6 @@ func (a *app) connectFor(instance string) (*client.Client, *s3.Blobs, error) {
 	if err := a.checkInstance(instance, c.Site); err != nil {
 		return nil, nil, err
 	}
-	blobs, err := s3.New(s3.Config{Endpoint: c.S3, Region: c.Site.Region, Credentials: s3.Fixed(s3.Credentials{
-		AccessKeyID: c.Credentials.AccessKeyID, SecretAccessKey: c.Credentials.SecretAccessKey,
-	})})
+	blobs, err := a.objects(c)
 	return c, blobs, err
 }

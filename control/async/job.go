@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"time"
 
@@ -143,7 +145,19 @@ func (j *job) recall(ctx context.Context, u platform.URI) (*spool, error) {
 		return nil, err
 	}
 	defer body.Close()
-	return fill(j.Dir, body, maxIncluded)
+	said, err := fill(j.Dir, body, maxIncluded)
+	if err == nil {
+		said.contentType = mediaType(body)
+	}
+	return said, err
+}
+
+// mediaType is an object's type, empty when whoever stored it said none, which S3 calls by its own name.
+func mediaType(object io.Reader) string {
+	if t, ok := object.(platform.Typed); ok && t.ContentType() != "binary/octet-stream" {
+		return t.ContentType()
+	}
+	return ""
 }
 
 // fetch reads what is asked. refused says why it can never be read.
@@ -155,6 +169,9 @@ func (j *job) fetch(ctx context.Context) (input *spool, refused string, err erro
 	if err == nil {
 		defer body.Close()
 		input, err = fill(j.Dir, body, platform.MaxAsyncInput)
+	}
+	if err == nil {
+		input.contentType = mediaType(body)
 	}
 	switch {
 	case err == nil && input.Size() > platform.MaxAsyncInput:
@@ -179,6 +196,13 @@ func (j *job) ask(ctx context.Context, input *spool) (outcome, error) {
 	}
 	if input.file != nil {
 		in.Spool = input
+	}
+	if len(in.Header["Content-Type"]) == 0 && input.contentType != "" { // an object says itself of what type it is
+		in.Header = maps.Clone(in.Header)
+		if in.Header == nil {
+			in.Header = map[string][]string{}
+		}
+		in.Header["Content-Type"] = []string{input.contentType}
 	}
 	answer, err := j.Invoker.Invoke(ctx, in)
 	if err != nil {

@@ -328,3 +328,41 @@ func (e *serving) metric(t *testing.T, name string, since time.Time) float64 {
 	}
 	return aws.ToFloat64(out.Datapoints[0].Maximum)
 }
+
+// TestAsyncWithoutAnySDK is a user who has the command line only.
+func TestAsyncWithoutAnySDK(t *testing.T) {
+	t.Parallel()
+	s := start(t, roomy...)
+	s.makeBucket(t)
+	folder := t.TempDir()
+	model, rows := filepath.Join(folder, "model.tar.gz"), filepath.Join(folder, "rows.json")
+	for file, content := range map[string][]byte{model: tarball(t, map[string]string{"model.json": `{"add": 7}`}), rows: []byte("[[3]]")} {
+		if err := os.WriteFile(file, content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(args ...string) string {
+		t.Helper()
+		out, err := s.stint(t, args...).Output()
+		if err != nil {
+			t.Fatalf("stint %v: %v", args, stderr(err))
+		}
+		return string(out)
+	}
+	out := run("deploy", model, "--script", filepath.Join("serving", "inference.py"), "--name", "seven", "--async", "s3://"+bucket+"/out")
+	if !strings.Contains(out, "stint invoke seven --async") {
+		t.Errorf("how to ask is told as %q", out)
+	}
+	if got := run("invoke", "seven", "--async", "--data", "[[1, 2]]"); got != "[[8, 9]]" {
+		t.Errorf("the endpoint says %q", got)
+	}
+	if got := run("invoke", "seven", "--async", rows, "--json"); !strings.Contains(got, "OutputLocation") || !strings.Contains(got, "10") {
+		t.Errorf("the endpoint says %q", got)
+	}
+	if out, err := s.stint(t, "invoke", "seven", "--async", "--data", `{"fault": "as told"}`).CombinedOutput(); err == nil || !bytes.Contains(out, []byte("as told")) {
+		t.Errorf("a fault of the model is told as %s: %v", out, err)
+	}
+	if out, err := s.stint(t, "invoke", "seven", "--data", "[[1]]").CombinedOutput(); err == nil || !bytes.Contains(out, []byte("InvokeEndpointAsync")) {
+		t.Errorf("asking at once is told as %s: %v", out, err)
+	}
+}

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -106,14 +107,50 @@ type Prediction struct {
 
 // Invoke asks an endpoint. A container's own error is an APIError whose code is ModelError.
 func (c *Client) Invoke(ctx context.Context, in Invocation) (*Prediction, error) {
-	where := c.Endpoint + "/endpoints/" + url.PathEscape(in.Endpoint) + "/invocations"
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, where, bytes.NewReader(in.Body))
-	if err != nil {
-		return nil, fmt.Errorf("InvokeEndpoint: %w", err)
-	}
-	for name, value := range map[string]string{
+	response, err := c.ask(ctx, in.Endpoint, "invocations", in.Body, map[string]string{
 		"Content-Type": in.ContentType, "Accept": in.Accept, "X-Amzn-SageMaker-Target-Variant": in.Variant, "X-Amzn-SageMaker-Target-Model": in.Model,
-	} {
+	})
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode == http.StatusOK {
+		return &Prediction{
+			ContentType: response.Header.Get("Content-Type"), Variant: response.Header.Get("x-Amzn-Invoked-Production-Variant"), Body: response.Body,
+		}, nil
+	}
+	return nil, c.refused(ctx, response, "InvokeEndpoint")
+}
+
+// Later is where the answer to an asynchronous invocation will be.
+type Later struct{ InferenceID, Output, Failure string }
+
+// InvokeAsync asks an asynchronous endpoint for the answer to an object; the invocation's Body says nothing.
+func (c *Client) InvokeAsync(ctx context.Context, in Invocation, input platform.URI) (*Later, error) {
+	response, err := c.ask(ctx, in.Endpoint, "async-invocations", nil, map[string]string{
+		"X-Amzn-SageMaker-Content-Type": in.ContentType, "X-Amzn-SageMaker-Accept": in.Accept, "X-Amzn-SageMaker-InputLocation": string(input),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusAccepted {
+		return nil, c.refused(ctx, response, "InvokeEndpointAsync")
+	}
+	defer response.Body.Close()
+	later := &Later{Output: response.Header.Get("X-Amzn-SageMaker-OutputLocation"), Failure: response.Header.Get("X-Amzn-SageMaker-FailureLocation")}
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(later); err != nil {
+		return nil, c.unreachable(ctx, c.Endpoint, err)
+	}
+	return later, nil
+}
+
+// ask signs and sends an invocation; empty headers are left out.
+func (c *Client) ask(ctx context.Context, endpoint, operation string, body []byte, headers map[string]string) (*http.Response, error) {
+	where := c.Endpoint + "/endpoints/" + url.PathEscape(endpoint) + "/" + operation
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, where, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", operation, err)
+	}
+	for name, value := range headers {
 		if value != "" {
 			r.Header.Set(name, value)
 		}
@@ -127,15 +164,15 @@ func (c *Client) Invoke(ctx context.Context, in Invocation) (*Prediction, error)
 	if err != nil {
 		return nil, c.unreachable(ctx, c.Endpoint, err)
 	}
-	if response.StatusCode == http.StatusOK {
-		return &Prediction{
-			ContentType: response.Header.Get("Content-Type"), Variant: response.Header.Get("x-Amzn-Invoked-Production-Variant"), Body: response.Body,
-		}, nil
-	}
+	return response, nil
+}
+
+// refused reads the error that an answer is.
+func (c *Client) refused(ctx context.Context, response *http.Response, operation string) error {
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if err != nil {
-		return nil, c.unreachable(ctx, c.Endpoint, err)
+		return c.unreachable(ctx, c.Endpoint, err)
 	}
-	return nil, answer{response.StatusCode, body}.refusal("InvokeEndpoint")
+	return answer{response.StatusCode, body}.refusal(operation)
 }

@@ -49,6 +49,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"many at once":          manyAtOnce,
 		"readers without Seek":  plainReaders,
 		"readers in the middle": middleReaders,
+		"types":                 mediaTypes,
 		"composing":             composing,
 		"composing of copies":   composingCopies,
 		"composing new objects": composingNew,
@@ -448,3 +449,29 @@ func (f *failing) Read([]byte) (int, error) { return 0, f.err }
 type discard struct{}
 
 func (*discard) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+// typedReader tells the type of its bytes.
+type typedReader struct{ *bytes.Reader }
+
+func (typedReader) ContentType() string { return "text/csv" }
+
+// mediaTypes are kept, of small objects and of those in parts.
+func mediaTypes(t *testing.T, s Store) {
+	for _, size := range []int{3, large} {
+		if err := s.Blobs.Upload(t.Context(), s.uri("o"), typedReader{bytes.NewReader(noise(size, 7))}); err != nil {
+			t.Fatal(err)
+		}
+		for _, length := range []int64{-1, 2} {
+			r, err := s.Blobs.Open(t.Context(), s.uri("o"), 0, length)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.(platform.Typed).ContentType(); got != "text/csv" {
+				t.Errorf("%d bytes are of type %q", size, got)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

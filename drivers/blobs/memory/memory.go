@@ -30,9 +30,22 @@ type Blobs struct {
 }
 
 type blob struct {
-	data []byte // never changed
-	etag string
+	data  []byte // never changed
+	etag  string
+	media string // type
 }
+
+// typed is an object that is read.
+type typed struct {
+	*bytes.Reader
+	media string
+}
+
+// ContentType is platform.Typed's.
+func (t typed) ContentType() string { return t.media }
+
+// Close does nothing.
+func (typed) Close() error { return nil }
 
 var _ platform.Blobs = (*Blobs)(nil)
 
@@ -144,7 +157,7 @@ func (b *Blobs) Open(ctx context.Context, u platform.URI, offset, length int64) 
 	if length >= 0 {
 		data = data[:min(length, int64(len(data)))]
 	}
-	return io.NopCloser(bytes.NewReader(data)), nil
+	return typed{bytes.NewReader(data), o.media}, nil
 }
 
 // Download writes the whole object.
@@ -170,10 +183,14 @@ func (b *Blobs) Upload(ctx context.Context, u platform.URI, r io.Reader) error {
 	if err != nil {
 		return platform.Errorf(platform.Internal, string(u), "read what is to be stored at %s: %w", u, err)
 	}
-	return b.put(bucket, key, data, u, false)
+	o := blob{data: data, etag: etag(data)}
+	if t, ok := r.(platform.Typed); ok {
+		o.media = t.ContentType()
+	}
+	return b.put(bucket, key, o, u, false)
 }
 
-func (b *Blobs) put(bucket, key string, data []byte, u platform.URI, onlyNew bool) error {
+func (b *Blobs) put(bucket, key string, o blob, u platform.URI, onlyNew bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	objects, err := b.bucket(bucket, u)
@@ -183,7 +200,7 @@ func (b *Blobs) put(bucket, key string, data []byte, u platform.URI, onlyNew boo
 	if _, there := objects[key]; there && onlyNew {
 		return platform.Errorf(platform.AlreadyExists, string(u), "%s exists already", u)
 	}
-	objects[key] = blob{data: data, etag: etag(data)}
+	objects[key] = o
 	return nil
 }
 
@@ -219,7 +236,7 @@ func (b *Blobs) Compose(ctx context.Context, u platform.URI, pieces iter.Seq2[pl
 			return platform.BlobInfo{}, err
 		}
 	}
-	if err := b.put(bucket, key, data, u, how.New); err != nil {
+	if err := b.put(bucket, key, blob{data: data, etag: etag(data)}, u, how.New); err != nil {
 		return platform.BlobInfo{}, err
 	}
 	return platform.BlobInfo{URI: u, Size: int64(len(data)), ETag: etag(data)}, nil

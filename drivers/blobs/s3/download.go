@@ -83,8 +83,12 @@ type reader struct {
 	offset int64  // of the next byte
 	left   int64  // bytes wanted still; negative: all there are
 	body   io.ReadCloser
+	media  string // type of the object
 	tries  attempts
 }
+
+// ContentType is platform.Typed's.
+func (r *reader) ContentType() string { return r.media }
 
 // connect asks for what is left, again and again while that makes sense.
 func (r *reader) connect() error {
@@ -123,7 +127,7 @@ func (r *reader) request() error {
 	if err != nil {
 		return err
 	}
-	r.body, r.etag = out.Body, aws.ToString(out.ETag)
+	r.body, r.etag, r.media = out.Body, aws.ToString(out.ETag), aws.ToString(out.ContentType)
 	// A range that reaches beyond the end is cut by the store, so its answer says how much there is.
 	if out.ContentLength != nil && *out.ContentLength >= 0 {
 		r.left = *out.ContentLength

@@ -33,6 +33,7 @@ def test_models_that_were_trained_elsewhere(said):
         "pytorch": [[5.0], [6.0]],
         "serverless": [[5.0], {"MemorySizeInMB": 1024, "MaxConcurrency": 2}],
         "captured": [["kept-too", "[[3, 3]]"], ["kept", "[[1, 1]]"]],
+        "later": [[3.0], [5.0], [7.0], [5.0], True],
     }
 
 

@@ -9,17 +9,20 @@ import tarfile
 import pytest
 from conftest import LIMIT
 from sagemaker.core.resources import Endpoint, EndpointConfig, Model
-from sagemaker.core.shapes import ContainerDefinition, ProductionVariant
+from sagemaker.core.shapes import AsyncInferenceConfig, AsyncInferenceOutputConfig, ContainerDefinition, ProductionVariant
 from sagemaker.core.utils.exceptions import FailedStatusError
 
 PROGRAM = (pathlib.Path(__file__).parent.parent / "serving" / "inference.py").read_bytes()
+LATER = AsyncInferenceConfig(
+    output_config=AsyncInferenceOutputConfig(s3_output_path="s3://flowers/later/out", s3_failure_path="s3://flowers/later/failed")
+)
 
 
 @pytest.fixture(scope="module")
 def deploy(server, data):
     """Serves a model.json under a name, from model to endpoint."""
 
-    def deploy(name, serverless=None, **model):
+    def deploy(name, serverless=None, later=None, **model):
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w:gz") as out:
             for file, content in {"code/inference.py": PROGRAM, "model.json": json.dumps(model).encode()}.items():
@@ -38,7 +41,8 @@ def deploy(server, data):
             server.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
         else:
             variant = ProductionVariant(variant_name="AllTraffic", model_name=name, initial_instance_count=1, instance_type="ml.t2.medium")
-            EndpointConfig.create(endpoint_config_name=name, production_variants=[variant])
+            more = {"async_inference_config": later} if later else {}
+            EndpointConfig.create(endpoint_config_name=name, production_variants=[variant], **more)
         return Endpoint.create(endpoint_name=name, endpoint_config_name=name)
 
     return deploy
@@ -51,6 +55,7 @@ def all_three(deploy):
         deploy("three-adds", add=3),
         deploy("three-fails", add=3, fault="the weights are torn"),
         deploy("three-on-use", {"MemorySizeInMB": 1024, "MaxConcurrency": 2}, add=4),
+        deploy("three-later", later=LATER, add=5),
     )
 
 
@@ -78,5 +83,18 @@ def test_an_endpoint_without_servers(all_three):
     said = endpoint.invoke(body=json.dumps([[1, 2]]), content_type="application/json")
     assert json.loads(said.body.read()) == [[5, 6]]
     assert Endpoint.get(endpoint.endpoint_name).production_variants[0].current_serverless_config.memory_size_in_mb == 1024
+    endpoint.delete()
+    endpoint.wait_for_delete(poll=1, timeout=LIMIT)
+
+
+def test_an_endpoint_that_answers_later(all_three, server):
+    endpoint = all_three[3]
+    endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
+    server.s3.put_object(Bucket="flowers", Key="later/in", Body=b"[[1, 2]]", ContentType="application/json")
+    began = endpoint.invoke_async(input_location="s3://flowers/later/in", content_type="application/json")
+    bucket, key = began.output_location.removeprefix("s3://").split("/", 1)
+    server.s3.get_waiter("object_exists").wait(Bucket=bucket, Key=key, WaiterConfig={"Delay": 1, "MaxAttempts": LIMIT})
+    said = server.s3.get_object(Bucket=bucket, Key=key)
+    assert json.loads(said["Body"].read()) == [[6, 7]] and said["ContentType"] == "application/json"
     endpoint.delete()
     endpoint.wait_for_delete(poll=1, timeout=LIMIT)

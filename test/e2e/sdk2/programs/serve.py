@@ -1,5 +1,6 @@
 """Models that were trained elsewhere, served with the SDK: scikit-learn with a script of its own and JSON, PyTorch with the
-SDK's arrays, one without servers, and one whose data is captured. The SDK waits half a minute in each deploy, so they are brought up beside each other."""
+SDK's arrays, one without servers, one whose data is captured, and one that answers later. The SDK waits half a minute in each
+deploy, so they are brought up beside each other."""
 
 import io
 import json
@@ -11,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 import boto3
 import numpy as np
 import sagemaker
+from sagemaker.async_inference import AsyncInferenceConfig, WaiterConfig
 from sagemaker.deserializers import JSONDeserializer
+from sagemaker.exceptions import AsyncInferenceModelError
 from sagemaker.model_monitor import DataCaptureConfig
 from sagemaker.pytorch import PyTorchModel
 from sagemaker.serializers import CSVSerializer, JSONSerializer
@@ -104,7 +107,26 @@ def captured():
     return found
 
 
+def later():
+    model = SKLearnModel(
+        model_data=archive("later", weights="2 3"), role=ROLE, entry_point="linear.py", source_dir="code", framework_version="1.2-1"
+    )
+    predictor = model.deploy(
+        1, "ml.t2.medium", async_inference_config=AsyncInferenceConfig(), serializer=JSONSerializer(), deserializer=JSONDeserializer()
+    )
+    soon = WaiterConfig(max_attempts=60, delay=1)
+    begun = [predictor.predict_async([[n, 1]]) for n in range(3)]
+    said = [response.get_result(soon) for response in begun]
+    said.append(predictor.predict([[1, 1]], waiter_config=soon))
+    try:
+        predictor.predict_async("nothing to calculate with").get_result(soon)
+    except AsyncInferenceModelError as failure:
+        said.append("could not convert" in str(failure))
+    predictor.delete_endpoint()
+    return said
+
+
 with ThreadPoolExecutor() as pool:
-    both = {f.__name__: pool.submit(f) for f in (sklearn, pytorch, serverless, captured)}
+    both = {f.__name__: pool.submit(f) for f in (sklearn, pytorch, serverless, captured, later)}
     print()
     print(json.dumps({name: future.result() for name, future in both.items()}))
