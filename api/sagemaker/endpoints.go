@@ -23,7 +23,7 @@ func (s *service) createEndpointConfig(ctx context.Context, call *api.Call, in *
 		if _, err := s.capacity(i, v); err != nil {
 			return nil, err
 		}
-		if _, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName)); err != nil {
+		if _, err := s.servedModel(ctx, call, in, v); err != nil {
 			return nil, err
 		}
 	}
@@ -159,7 +159,7 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 	d := &platform.Deployment{Config: config, Began: call.Now, Async: c.Spec.AsyncInferenceConfig, Capture: c.Spec.DataCaptureConfig}
 	for i := range c.Spec.ProductionVariants {
 		v := &c.Spec.ProductionVariants[i]
-		m, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName))
+		m, err := s.servedModel(ctx, call, &c.Spec, v)
 		if err != nil {
 			return nil, err
 		}

@@ -1,8 +1,10 @@
 package sagemaker
 
 import (
+	"context"
 	"strings"
 
+	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -67,4 +69,20 @@ func modelData(c *sagemaker.ContainerDefinition) platform.URI {
 		return platform.URI(shapes.Value(source.S3DataSource.S3Uri))
 	}
 	return ""
+}
+
+// servedModel finds the model of a variant. One of many models is refused where requests cannot name one of them.
+func (s *service) servedModel(ctx context.Context, call *api.Call, in *sagemaker.CreateEndpointConfigInput, v *sagemaker.ProductionVariant) (*platform.Model, error) {
+	m, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName))
+	switch {
+	case err != nil:
+		return nil, err
+	case !platform.OfMany(m.Spec.PrimaryContainer):
+		return m, nil
+	case set(v.ServerlessConfig):
+		return nil, invalid("Variant %q is serverless, and its model %q has a container with Mode MultiModel, which needs instances", *v.VariantName, *v.ModelName)
+	case set(in.AsyncInferenceConfig):
+		return nil, invalid("Asynchronous inference needs a model of one; the container of %q has Mode MultiModel", *v.ModelName)
+	}
+	return m, nil
 }
