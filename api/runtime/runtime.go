@@ -83,18 +83,11 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	if err := call.Authorize(ctx, operation.action, arn, nil); err != nil {
 		return err
 	}
-	in := platform.Invocation{Endpoint: name, Variant: r.Header.Get(headerVariant), Header: map[string][]string{}, Body: body, Arrived: call.Now}
-	for _, h := range passed {
-		if v := r.Header[h]; len(v) > 0 {
-			in.Header[h] = v
-		}
-	}
-	if v := r.Header.Values(operation.accept); len(v) > 0 {
-		in.Header["Accept"] = v
-	}
-	if err := target(&in, r.Header); err != nil {
+	in, err := invocation(name, operation.accept, r.Header)
+	if err != nil {
 		return err
 	}
+	in.Body, in.Arrived = body, call.Now
 	answer, err := s.Invoker.Invoke(ctx, in)
 	if err != nil {
 		return s.refusal(ctx, call, w, name, err)
@@ -107,6 +100,20 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 		return s.modelError(call, name, answer)
 	}
 	return operation.write(w, answer)
+}
+
+// invocation is what the headers say of one.
+func invocation(name, accept string, h http.Header) (platform.Invocation, error) {
+	in := platform.Invocation{Endpoint: name, Variant: h.Get(headerVariant), Header: make(map[string][]string, len(passed)+1)}
+	for _, p := range passed {
+		if v := h[p]; len(v) > 0 {
+			in.Header[p] = v
+		}
+	}
+	if v := h[accept]; len(v) > 0 {
+		in.Header["Accept"] = v
+	}
+	return in, target(&in, h)
 }
 
 // copying are the buffers through which answers pass.
