@@ -55,12 +55,15 @@ an ARN means what it says.`,
 	}
 }
 
-// billOf gives the bill of what a name or an ARN means: a job, or else an endpoint.
+// billOf gives the bill of what a name or an ARN means: a training job, or else a batch transform job, or else an endpoint.
 func billOf(ctx context.Context, c *client.Client, name string) (*stint.GetCostResponse, error) {
 	if strings.HasPrefix(name, "arn:") {
 		return c.CostOf(ctx, platform.ARN(name))
 	}
 	b, err := c.Cost(ctx, name)
+	if isNotFound(err) {
+		b, err = c.CostOf(ctx, c.TransformARN(name))
+	}
 	if isNotFound(err) {
 		return c.CostOf(ctx, c.EndpointARN(name))
 	}

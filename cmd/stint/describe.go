@@ -36,6 +36,15 @@ func (a *app) describeCommand() *cobra.Command {
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
 			job, err := describeJob(ctx, c, args[0])
+			if isNotFound(err) {
+				if transform, none := describeTransform(ctx, c, args[0]); none == nil {
+					if a.json {
+						return a.printJSON(transform)
+					}
+					a.printTransform(transform)
+					return nil
+				}
+			}
 			if err != nil {
 				return a.explainMissing(err, args[0])
 			}
@@ -232,7 +241,11 @@ the job ends as Stopped.`,
 		Args:              oneArgument("the name of a job"),
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
-			if err := c.StopTrainingJob(ctx, args[0]); err != nil {
+			err := c.StopTrainingJob(ctx, args[0])
+			if isNotFound(err) && a.stopTransform(ctx, c, args[0], wait) == nil {
+				return nil
+			}
+			if err != nil {
 				return a.explainMissing(err, args[0])
 			}
 			job, err := describeJob(ctx, c, args[0])

@@ -14,6 +14,7 @@ import (
 	"github.com/stint-ml/stint/control/training"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/logs"
+	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
 // growingLog reads a log as it grows. A job has a stream for each attempt and host, named {job}/{host}-{time}; an endpoint one
@@ -163,7 +164,7 @@ func (a *app) logsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "logs JOB",
 		Short: "Print the log of a job",
-		Long:  "Print the log of a job: what its code wrote to stdout and stderr, and what the platform had to say in between.",
+		Long:  "Print the log of a training or batch transform job: what its code wrote to stdout and stderr, and what the platform had to say in between.",
 		Example: `  stint logs JOB -f
   stint logs JOB --tail 100
   stint logs JOB --json | jq -r .message`,
@@ -182,22 +183,25 @@ func (a *app) logs(ctx context.Context, c *client.Client, name string, f logsFla
 	if f.tail < -1 {
 		return usage("--tail %d is below zero", f.tail)
 	}
-	job, err := c.DescribeTrainingJob(ctx, name)
+	status, log, err := jobOf(ctx, c, name)
 	if err != nil {
 		return err
 	}
-	log := newJobLog(c, name)
+	now, err := status(ctx)
+	if err != nil {
+		return err
+	}
 	if f.tail >= 0 {
 		err = log.last(ctx, f.tail, a.printLogLine)
 	} else {
 		err = log.next(ctx, a.printLogLine)
 	}
-	for err == nil && f.follow && !ended(*job.TrainingJobStatus) {
+	for err == nil && f.follow && !ended(sagemaker.TrainingJobStatus(now)) {
 		if err = sleep(ctx, pollEvery); err != nil {
 			return err
 		}
 		// The status first: what is said before the end is in the log before the status says so.
-		if job, err = c.DescribeTrainingJob(ctx, name); err == nil {
+		if now, err = status(ctx); err == nil {
 			err = log.next(ctx, a.printLogLine)
 		}
 	}
