@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/stint-ml/stint/agent"
@@ -33,8 +34,10 @@ type Sender struct {
 	ctx   context.Context // its own life
 	end   context.CancelCauseFunc
 	conns []*connection
-	work  chan *exchange
+	work  chan *exchange // has room for all exchanges, so that nobody waits for somebody to take one
 	free  chan *exchange // all exchanges that there are: what is in memory is bounded by them
+
+	active sync.WaitGroup // calls of Object
 }
 
 // exchange is one payload, on its way there or back.
@@ -53,13 +56,13 @@ type exchange struct {
 
 // NewSender makes a sender; Close must be called. When ctx ends, so does all that is under way.
 func NewSender(ctx context.Context, p agent.Batches) *Sender {
-	s := &Sender{Batches: p, work: make(chan *exchange)}
+	s := &Sender{Batches: p}
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	extra := 1
 	if p.Most > 0 {
 		extra = min(max(ahead/p.Most, 1), 3*p.Concurrent)
 	}
-	s.free = make(chan *exchange, p.Concurrent+extra)
+	s.free, s.work = make(chan *exchange, p.Concurrent+extra), make(chan *exchange, p.Concurrent+extra)
 	for range cap(s.free) {
 		s.free <- &exchange{done: make(chan struct{}, 1)}
 	}
@@ -82,19 +85,18 @@ func NewSender(ctx context.Context, p agent.Batches) *Sender {
 	return s
 }
 
-// Close ends the sender, and whatever is under way.
-func (s *Sender) Close() { s.end(errors.New("the sender was closed")) }
+// Close ends the sender, and whatever is under way. Object is not called after it, nor Close again.
+func (s *Sender) Close() {
+	s.end(errors.New("the sender was closed"))
+	s.active.Wait()
+	close(s.work)
+}
 
-// serve answers exchanges over one connection.
+// serve answers exchanges over one connection until the sender is closed.
 func (s *Sender) serve(c *connection) {
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case x := <-s.work:
-			x.err = s.send(c, x)
-			x.done <- struct{}{}
-		}
+	for x := range s.work {
+		x.err = s.send(c, x)
+		x.done <- struct{}{}
 	}
 }
 
@@ -104,6 +106,9 @@ func (s *Sender) send(c *connection, x *exchange) (err error) {
 	for try := 0; ; try++ {
 		if x.ctx.Err() != nil {
 			return context.Cause(x.ctx)
+		}
+		if s.ctx.Err() != nil {
+			return context.Cause(s.ctx)
 		}
 		if x.in != nil { // what has been read of it is gone: its object is done again as a whole, or not
 			return c.stream(s.ctx, x.in, x.out)
@@ -130,6 +135,8 @@ var _ agent.Sender = (*Sender)(nil)
 
 // Object implements agent.Sender.
 func (s *Sender) Object(ctx context.Context, in io.Reader, out io.Writer) error {
+	s.active.Add(1)
+	defer s.active.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.ctx, func() { cancel(context.Cause(s.ctx)) })()
@@ -157,7 +164,7 @@ func (s *Sender) Object(ctx context.Context, in io.Reader, out io.Writer) error 
 
 // settle waits for an answer, writes it if that is wanted, and makes room for another.
 func (s *Sender) settle(x *exchange, out io.Writer, wanted bool) error {
-	<-x.done // a connection has taken it, and answers even when it is closed
+	<-x.done // a connection takes it, and answers even when it is closed
 	err := x.err
 	if err == nil && wanted {
 		err = s.write(out, x)
@@ -182,13 +189,8 @@ func (s *Sender) read(ctx context.Context, in io.Reader, order chan<- *exchange)
 			s.free <- x
 			return err
 		}
-		select {
-		case s.work <- x:
-			order <- x
-		case <-ctx.Done():
-			s.free <- x
-			return context.Cause(ctx)
-		}
+		s.work <- x // which has room, as have those who wait for the answer
+		order <- x
 	}
 }
 
@@ -209,12 +211,7 @@ func (s *Sender) streamed(ctx context.Context, from io.Reader, out io.Writer) er
 	}
 	ending := &lineEnder{out: out}
 	x.ctx, x.in, x.out = ctx, in, ending
-	select {
-	case s.work <- x:
-	case <-ctx.Done():
-		s.free <- x
-		return context.Cause(ctx)
-	}
+	s.work <- x
 	err := s.settle(x, nil, false)
 	if err == nil && s.EndLines && ending.last != '\n' {
 		_, err = out.Write([]byte{'\n'})
