@@ -220,3 +220,36 @@ func TestTransformOutlivesItsAgent(t *testing.T) {
 		t.Errorf("%d lines (running %t) for two agents", lines, running)
 	}
 }
+
+// The AWS CLI creates, waits for, lists and stops transform jobs.
+func TestTransformByTheCLI(t *testing.T) {
+	t.Parallel()
+	s := start(t, "--cpus", "64", "--memory", "512GiB")
+	b := s.transform(t, "first", 1)
+	b.done(t)
+	c := newCLI(t, s)
+	places := "s3://" + bucket + "/first/"
+	c.run(t, "sagemaker", "create-transform-job", "--transform-job-name", "second", "--model-name", "first",
+		"--transform-input", "DataSource={S3DataSource={S3DataType=S3Prefix,S3Uri="+places+"in/}},ContentType=text/plain,SplitType=Line",
+		"--transform-output", "S3OutputPath="+places+"again,AssembleWith=Line",
+		"--transform-resources", "InstanceType=ml.m5.large,InstanceCount=1", "--tags", "Key=team,Value=batch")
+	c.run(t, "sagemaker", "wait", "transform-job-completed-or-stopped", "--transform-job-name", "second")
+	var list struct {
+		TransformJobSummaries []struct{ TransformJobName, TransformJobStatus string }
+	}
+	c.json(t, &list, "sagemaker", "list-transform-jobs", "--sort-by", "Name", "--sort-order", "Ascending")
+	if got := fmt.Sprint(list.TransformJobSummaries); got != "[{first Completed} {second Completed}]" {
+		t.Errorf("the list says %s", got)
+	}
+	if got := c.run(t, "s3", "cp", places+"again/000.txt.out", "-"); got != "11\n" {
+		t.Errorf("the output is %q", got)
+	}
+	if out, err := c.command("sagemaker", "stop-transform-job", "--transform-job-name", "second").CombinedOutput(); err == nil || !strings.Contains(string(out), "is in status Completed") {
+		t.Errorf("a job that has ended was stopped: %s", out)
+	}
+	for _, command := range []string{"describe", "cost", "logs"} {
+		if out, err := s.stint(t, command, "second").CombinedOutput(); err != nil || len(out) == 0 {
+			t.Errorf("stint %s: %v: %s", command, err, out)
+		}
+	}
+}
