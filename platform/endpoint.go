@@ -74,6 +74,15 @@ type Endpoint struct {
 // request comes: a duration such as 15m. It holds for variants that have instances of their own.
 const TagSleep = "stint:scale-to-zero"
 
+// SleepAfter is how long the endpoint idles before it sleeps, 0 when it never does.
+func (e *Endpoint) SleepAfter() time.Duration {
+	d, err := time.ParseDuration(e.Tags[TagSleep])
+	if err != nil || d < 0 { // the API takes no such tag
+		return 0
+	}
+	return d
+}
+
 // EndpointStatus is everything that Stint adds to the request.
 type EndpointStatus struct {
 	Origin

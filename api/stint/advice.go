@@ -244,18 +244,10 @@ func served(e *platform.Endpoint, v *platform.Variant) (price.Mode, int64) {
 		return price.Serverless, 0
 	case e.Status.Serving.Async != nil:
 		return price.Async, int64(v.Desired)
-	case sleepAfter(e) > 0:
+	case e.SleepAfter() > 0:
 		return price.Asleep, int64(v.Desired)
 	}
 	return price.RealTime, int64(v.Desired)
-}
-
-func sleepAfter(e *platform.Endpoint) time.Duration {
-	d, err := time.ParseDuration(e.Tags[platform.TagSleep])
-	if err != nil || d < 0 { // the API takes no such tag
-		return 0
-	}
-	return d
 }
 
 // weighed is a case with the instance type that it is reckoned with.
@@ -271,7 +263,7 @@ func (s *service) caseOf(e *platform.Endpoint, v *platform.Variant) (weighed, er
 	if s.ServerlessKeep > 0 {
 		c.ServerlessKeep = s.ServerlessKeep.Duration()
 	}
-	if d := sleepAfter(e); d > 0 {
+	if d := e.SleepAfter(); d > 0 {
 		c.SleepAfter = d
 	}
 	if sold, err := s.Catalog.Serverless(); err == nil {

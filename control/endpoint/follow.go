@@ -34,19 +34,10 @@ func elastic(e *platform.Endpoint, d *platform.Deployment, v *platform.Variant) 
 			}
 		}
 		return out
-	case sleepAfter(e) > 0 && v.Desired > 0:
+	case e.SleepAfter() > 0 && v.Desired > 0:
 		return &platform.Elastic{ID: elasticID(d, v), Max: perInstance * v.Desired}
 	}
 	return nil
-}
-
-// sleepAfter is how long an endpoint idles before it sleeps, 0 when it never does.
-func sleepAfter(e *platform.Endpoint) time.Duration {
-	d, err := time.ParseDuration(e.Tags[platform.TagSleep])
-	if err != nil || d < 0 { // the API takes no such tag
-		return 0
-	}
-	return d
 }
 
 // follow lets what serves have the instances that its requests ask for. It gives when to look again.
@@ -66,7 +57,7 @@ func (c *Controller) follow(e *platform.Endpoint, flows map[string]platform.Flow
 		case elastic(e, d, v) == nil:
 			news, v.Asleep = v.Asleep, false
 		case routed:
-			news, wait = followSleep(v, f, sleepAfter(e), now)
+			news, wait = followSleep(v, f, e.SleepAfter(), now)
 		}
 		changed = changed || news
 		if f.Open > 0 {

@@ -60,6 +60,8 @@ func TestCostsByHand(t *testing.T) {
 		{"memory that is kept ready", small(Even(1e6)), Provisioned, "54.86 USD", 2},
 		// 15 min a day: 0.25 h × 730/24 = 7.604166… h × 0.115; rounded to 27,375 s.
 		{"an instance asleep but for a quarter of an hour", oneADay, Asleep, "0.874479167 USD", 1},
+		// And as long as the request takes: 16 min a day are 29,200 s.
+		{"an instance asleep but for a long request", with(oneADay, func(c *Case) { c.Latency = time.Minute }), Asleep, "0.932777778 USD", 1},
 		{"a queue with one request a day", oneADay, Async, "0.874479167 USD", 1},
 		// A request a minute, and 15 minutes without one never come.
 		{"an instance that never sleeps", small(Seen(time.Minute, []float64{1, 0, 0, 1, 0})), Asleep, "83.95 USD", 1},
@@ -80,6 +82,21 @@ func TestCostsByHand(t *testing.T) {
 		if got := c.of.Of(c.mode); got.Monthly.String() != c.want || got.Units != c.units || got.Why != "" {
 			t.Errorf("%s: %v with %d units (%s), want %s with %d", c.name, got.Monthly, got.Units, got.Why, c.want, c.units)
 		}
+	}
+}
+
+// One request an hour at random, a quarter of an hour of patience and as much of starting: from one silence to the next it is
+// asleep for 1/λ, and then there for the start and (exp(λK)−1)/λ, so that it sleeps for 1 ÷ (λS + exp(λK)) of the time.
+func TestAStartIsPaidFor(t *testing.T) {
+	t.Parallel()
+	c := with(small(Even(730)), func(c *Case) { c.Latency, c.StartUp = 0, 15*time.Minute })
+	asleep := 1 / (0.25 + math.Exp(0.25))
+	got := c.Of(Async)
+	if want := (1 - asleep) * 730; math.Abs(got.Hours/want-1) > 0.005 {
+		t.Errorf("there for %.2f h, want %.2f", got.Hours, want)
+	}
+	if want := asleep * 730; math.Abs(got.Starts/want-1) > 0.01 {
+		t.Errorf("%.1f starts, want %.1f", got.Starts, want)
 	}
 }
 
