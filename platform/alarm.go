@@ -40,6 +40,13 @@ type AlarmStatus struct {
 	HeldUntil    time.Time  `json:"heldUntil,omitzero"`   // SetAlarmState's word: the metric is not asked before
 }
 
+// NewAlarm is an alarm that was not evaluated yet; its Spec is to be given.
+func NewAlarm(arn, creator ARN, now time.Time) *Alarm {
+	a := &Alarm{Status: AlarmStatus{Origin: Origin{ARN: arn, Creator: creator, Created: now}}}
+	a.Status.Enter(AlarmUnknown, "Unchecked: Initial alarm creation", "", now)
+	return a
+}
+
 // Enter sets the state that an alarm is in from now on, and why.
 func (s *AlarmStatus) Enter(to AlarmState, reason, data string, now time.Time) {
 	if s.State != to {

@@ -165,15 +165,14 @@ func (s *service) giveAlarms(ctx context.Context, call *api.Call, a address, p *
 	// 2. The alarms, which keep their states.
 	for i, spec := range alarmsOf(p, a) {
 		rec, err := s.store.Get(ctx, platform.Key{Kind: platform.KindAlarm, Name: p.Alarms[i]})
-		made := &platform.Alarm{}
+		var made *platform.Alarm
 		switch {
 		case err == nil:
 			if made, err = platform.ReadAlarm(rec); err != nil {
 				return err
 			}
 		case platform.Is(err, platform.NotFound):
-			made.Status.Origin = platform.Origin{ARN: alarmARN(call, p.Alarms[i]), Creator: call.Principal.ARN, Created: call.Now}
-			made.Status.Enter(platform.AlarmUnknown, alarm.Unchecked, "", call.Now)
+			made = platform.NewAlarm(alarmARN(call, p.Alarms[i]), call.Principal.ARN, call.Now)
 		default:
 			return err
 		}

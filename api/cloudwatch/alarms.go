@@ -69,7 +69,7 @@ func (s *service) putMetricAlarm(ctx context.Context, call *api.Call, in *model.
 	}
 	for {
 		rec, err := s.store.Get(ctx, alarmKey(*in.AlarmName))
-		made := &platform.Alarm{}
+		var made *platform.Alarm
 		switch {
 		case err == nil:
 			if made, err = platform.ReadAlarm(rec); err != nil {
@@ -80,8 +80,7 @@ func (s *service) putMetricAlarm(ctx context.Context, call *api.Call, in *model.
 			for _, t := range in.Tags { // those of an alarm that is there stay as they are, as at CloudWatch
 				rec.Tags[*t.Key] = *t.Value
 			}
-			made.Status.Origin = platform.Origin{ARN: alarmARN(call, *in.AlarmName), Creator: call.Principal.ARN, Created: call.Now}
-			made.Status.Enter(platform.AlarmUnknown, alarm.Unchecked, "", call.Now)
+			made = platform.NewAlarm(alarmARN(call, *in.AlarmName), call.Principal.ARN, call.Now)
 		default:
 			return err
 		}

@@ -17,9 +17,6 @@ type Verdict struct {
 	Data   string
 }
 
-// Unchecked is the reason of an alarm that was not evaluated yet.
-const Unchecked = "Unchecked: Initial alarm creation"
-
 var relations = map[string]string{
 	string(GreaterOrEqual): "greater than or equal to", string(Greater): "greater than",
 	string(Less): "less than", string(LessOrEqual): "less than or equal to",

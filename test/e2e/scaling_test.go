@@ -25,7 +25,7 @@ func cliScaling(t *testing.T, s *server, aws *cli) {
 	if states != "InvocationsPerInstance\t1000\t3\nInvocationsPerInstance\t900\t5\n" {
 		t.Errorf("the alarms are %q", states)
 	}
-	soon := time.Now().UTC().Add(4 * time.Second).Format("at(2006-01-02T15:04:05)")
+	soon := time.Now().UTC().Add(20 * time.Second).Format("at(2006-01-02T15:04:05)")
 	call("put-scheduled-action", "--scheduled-action-name", "soon", "--schedule", soon, "--scalable-target-action", "MinCapacity=2,MaxCapacity=2")
 	eventually(t, servingLimit, "the second instance", func() bool {
 		return aws.run(t, "sagemaker", "describe-endpoint", "--endpoint-name", "by-cli-scaled", "--query", "ProductionVariants[0].CurrentInstanceCount") == "2\n"

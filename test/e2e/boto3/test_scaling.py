@@ -138,7 +138,7 @@ def test_provisioned_concurrency_is_scheduled(serving, scaling, endpoints):
     name = endpoints["serverless"]
     serving.until(name, "InService")
     scaling.register_scalable_target(**of(name, CONCURRENCY), MinCapacity=0, MaxCapacity=3)
-    soon = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=3)).strftime("at(%Y-%m-%dT%H:%M:%S)")
+    soon = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=5)).strftime("at(%Y-%m-%dT%H:%M:%S)")
     scaling.put_scheduled_action(ScheduledActionName="soon", Schedule=soon, ScalableTargetAction={"MinCapacity": 2}, **of(name, CONCURRENCY))
     provisioned = lambda: serving.describe(name)["ProductionVariants"][0]["CurrentServerlessConfig"].get("ProvisionedConcurrency")  # noqa: E731
     eventually(lambda: provisioned() == 2, "provisioned concurrency", limit=LIMIT)
