@@ -353,27 +353,26 @@ func checkEnds(t *rapid.T, w *world, asked []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		status := "Failed"
-		kind, _, _ := strings.Cut(body, "-")
-		switch kind {
-		case "right", "away":
-			status = "Completed"
-			if answer != "answer to "+body || failure != "" {
-				t.Fatalf("%s: answer %q, failure %q", body, answer, failure)
-			}
-		case "wrong":
-			if answer != "" || failure != "answer to "+body {
-				t.Fatalf("%s: answer %q, failure %q", body, answer, failure)
-			}
-		default:
-			words := map[string]string{"late": "timed out", "breaks": "ended the connection", "missing": "could not be downloaded"}[kind]
-			if answer != "" || !strings.Contains(failure, words) || !json.Valid([]byte(failure)) {
-				t.Fatalf("%s: answer %q, failure %q", body, answer, failure)
-			}
+		status, fits := ends(body, answer, failure)
+		if !fits {
+			t.Fatalf("%s: answer %q, failure %q", body, answer, failure)
 		}
 		if !strings.Contains(n.Message, `"invocationStatus":"`+status+`"`) || !strings.Contains(n.Message, `"inferenceId":"for `+body+`"`) {
 			t.Fatalf("%s is told of as %s", body, n.Message)
 		}
+	}
+}
+
+// ends is how an invocation should end, and whether its objects say so.
+func ends(body, answer, failure string) (status string, fits bool) {
+	switch kind, _, _ := strings.Cut(body, "-"); kind {
+	case "right", "away":
+		return "Completed", answer == "answer to "+body && failure == ""
+	case "wrong":
+		return "Failed", answer == "" && failure == "answer to "+body
+	default:
+		words := map[string]string{"late": "timed out", "breaks": "ended the connection", "missing": "could not be downloaded"}[kind]
+		return "Failed", answer == "" && strings.Contains(failure, words) && json.Valid([]byte(failure))
 	}
 }
 

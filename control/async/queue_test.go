@@ -120,6 +120,11 @@ func TestASpoolHoldsWhatItIsGivenAndLeavesNothingBehind(t *testing.T) {
 		}
 		s.close()
 	}
+}
+
+func TestASpoolTellsAReadersFaultFromTheDisks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
 	broken := io.MultiReader(bytes.NewReader(make([]byte, spoolMemory*2)), &failing{})
 	if _, err := fill(dir, broken, 1<<30); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("a reader's error is %v", err)

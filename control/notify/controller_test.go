@@ -95,24 +95,37 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
+// subscribers count what they are told, by its id; whether they take it depends on the topic.
+type subscribers struct {
+	mu    sync.Mutex
+	tries map[string]int
+}
+
+func (s *subscribers) of(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tries[id]
+}
+
+func (s *subscribers) take(n platform.Notification) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tries[n.ID]++
+	switch {
+	case n.Topic == "never", n.Topic == "away" && s.tries[n.ID] < 3:
+		return errors.New("it does not answer")
+	case n.Topic == "nobody":
+		return platform.Errorf(platform.NotFound, "", "nobody has subscribed")
+	}
+	return nil
+}
+
 // What was written down before and after the start is told and forgotten, also where a subscriber is away for a while; one that never
 // answers holds up no other, and is given up.
 func TestWhatIsWrittenDownIsTold(t *testing.T) {
 	t.Parallel()
-	tries := map[string]int{}
-	var mu sync.Mutex
-	w := newWorld(func(n platform.Notification) error {
-		mu.Lock()
-		defer mu.Unlock()
-		tries[n.ID]++
-		switch {
-		case n.Topic == "never", n.Topic == "away" && tries[n.ID] < 3:
-			return errors.New("it does not answer")
-		case n.Topic == "nobody":
-			return platform.Errorf(platform.NotFound, "", "nobody has subscribed")
-		}
-		return nil
-	})
+	s := &subscribers{tries: map[string]int{}}
+	w := newWorld(s.take)
 	var want []string
 	for i := range 20 {
 		id := fmt.Sprintf("n%02d", i)
@@ -136,10 +149,8 @@ func TestWhatIsWrittenDownIsTold(t *testing.T) {
 		t.Errorf("it was told %q", got)
 	}
 	eventually(t, "all to be forgotten", func() bool { return w.left(t) == 0 })
-	mu.Lock()
-	defer mu.Unlock()
-	if tries["lost"] < 10 || tries["lost"] > 100 || tries["unheard"] != 1 {
-		t.Errorf("tries: %v", tries)
+	if lost := s.of("lost"); lost < 10 || lost > 100 || s.of("unheard") != 1 {
+		t.Errorf("it was tried %d times", lost)
 	}
 	failures, err := w.metrics.Find(t.Context(), platform.Series{Name: "NotificationFailures"})
 	if err != nil || len(failures) != 1 || failures[0].Dimensions["EndpointName"] != "e" {
