@@ -53,6 +53,11 @@ func (w *Transforms) check(t *testing.T, job *platform.TransformJob) {
 		t.Error("room is still held")
 	}
 	w.Room.Release("all")
+	w.checkBill(t, job)
+}
+
+func (w *Transforms) checkBill(t *testing.T, job *platform.TransformJob) {
+	t.Helper()
 	entries, err := w.Store.Ledger(t.Context(), platform.LedgerQuery{Resource: job.Status.ARN})
 	if err != nil {
 		t.Fatal(err)
@@ -211,31 +216,37 @@ func TestTransformJobsKeepTheOrderOfArrival(t *testing.T) {
 	}
 }
 
+// storm lets agents, the server and its store fail for a while.
+func (w *Transforms) storm(t *testing.T, random *rand.Rand) {
+	t.Helper()
+	w.Store.Fault = func() (bool, bool) { return random.IntN(8) == 0, random.IntN(2) == 0 }
+	for range 80 {
+		w.Step(t.Context(), time.Duration(1+random.IntN(1500))*time.Millisecond)
+		for _, spec := range w.Machine.Started() {
+			if a := w.Agents[spec.ID]; !a.Dead && random.IntN(25) == 0 {
+				a.Kill()
+			}
+		}
+		switch {
+		case w.ServerUp && random.IntN(10) == 0:
+			w.Crash()
+		case !w.ServerUp && random.IntN(3) == 0:
+			w.Restart()
+		}
+	}
+	w.Store.Fault = nil
+	if !w.ServerUp {
+		w.Restart()
+	}
+}
+
 // Whatever crashes when, every object is done exactly once and the bill is that of the attempts.
 func TestStormsOverTransformJobs(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		w := transforms(t, 1+random.IntN(4), TransformPlan{Objects: 10})
-		w.Store.Fault = func() (bool, bool) { return random.IntN(8) == 0, random.IntN(2) == 0 }
-		for range 80 {
-			w.Step(t.Context(), time.Duration(1+random.IntN(1500))*time.Millisecond)
-			for _, spec := range w.Machine.Started() {
-				if a := w.Agents[spec.ID]; !a.Dead && random.IntN(25) == 0 {
-					a.Kill()
-				}
-			}
-			switch {
-			case w.ServerUp && random.IntN(10) == 0:
-				w.Crash()
-			case !w.ServerUp && random.IntN(3) == 0:
-				w.Restart()
-			}
-		}
-		w.Store.Fault = nil
-		if !w.ServerUp {
-			w.Restart()
-		}
+		w.storm(t, random)
 		job, _, err := w.Job(t.Context(), "j")
 		if err != nil {
 			t.Fatal(err)
