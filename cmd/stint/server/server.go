@@ -144,21 +144,15 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.sweeper != nil {
 		s.sweeper.stop()
 	}
-	if s.training != nil {
-		s.training.Stop()
-	}
-	if s.alarms != nil {
-		s.scaling.Stop()
-		s.alarms.Stop()
-	}
 	if s.async != nil {
 		s.async.Stop()
 		s.notify.Stop()
 	}
-	if s.transforms != nil {
+	if s.training != nil { // and all that openTraining has made before it
+		s.training.Stop()
 		s.transforms.Stop()
-	}
-	if s.endpoints != nil {
+		s.scaling.Stop()
+		s.alarms.Stop()
 		s.endpoints.Stop()
 		s.router.Stop()
 	}
