@@ -95,6 +95,28 @@ func pieces(all ...string) (some []string) {
 
 // readAsync reads what the headers say.
 func readAsync(in *platform.AsyncInvocation, h http.Header) (err error) {
+	if err := checkAsync(in, h); err != nil {
+		return err
+	}
+	in.Input = platform.URI(h.Get(headerInput))
+	if in.TTL, err = seconds(h, headerTTL, "requestTTLSeconds", 60, platform.DefaultRequestTTL, platform.DefaultRequestTTL); err != nil {
+		return err
+	}
+	if in.Timeout, err = seconds(h, headerTimeout, "invocationTimeoutSeconds", 1, 3600, platform.DefaultInvocationTimeout); err != nil {
+		return err
+	}
+	in.ID, in.InferenceID = wire.NewRequestID(), cmp.Or(h.Get(headerInference), wire.NewRequestID())
+	for to, from := range map[string]string{"Content-Type": headerContentType, "Accept": headerAccept, headerAttributes: headerAttributes} {
+		if v := h.Values(from); len(v) > 0 {
+			in.Header[to] = v
+		}
+	}
+	in.Header[headerInference] = []string{in.InferenceID}
+	return nil
+}
+
+// checkAsync refuses what is not whole, or not built.
+func checkAsync(in *platform.AsyncInvocation, h http.Header) error {
 	input := h.Get(headerInput)
 	switch {
 	case h.Get(headerFilename) != "":
@@ -112,24 +134,7 @@ func readAsync(in *platform.AsyncInvocation, h http.Header) (err error) {
 	if err := checkForm("inferenceId", h.Get(headerInference), 64, inferenceForm); err != nil {
 		return err
 	}
-	if err := checkInput(input); err != nil {
-		return err
-	}
-	in.Input = platform.URI(input)
-	if in.TTL, err = seconds(h, headerTTL, "requestTTLSeconds", 60, platform.DefaultRequestTTL, platform.DefaultRequestTTL); err != nil {
-		return err
-	}
-	if in.Timeout, err = seconds(h, headerTimeout, "invocationTimeoutSeconds", 1, platform.MaxInvocationTimeout, platform.DefaultInvocationTimeout); err != nil {
-		return err
-	}
-	in.ID, in.InferenceID = wire.NewRequestID(), cmp.Or(h.Get(headerInference), wire.NewRequestID())
-	for to, from := range map[string]string{"Content-Type": headerContentType, "Accept": headerAccept, headerAttributes: headerAttributes} {
-		if v := h.Values(from); len(v) > 0 {
-			in.Header[to] = v
-		}
-	}
-	in.Header[headerInference] = []string{in.InferenceID}
-	return nil
+	return checkInput(input)
 }
 
 // checkInput takes the locations that AWS takes and that are in this server's object store. Whether something is there is seen when it

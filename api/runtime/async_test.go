@@ -70,12 +70,18 @@ func TestAnAsynchronousInvocationIsOwed(t *testing.T) {
 		if err != nil || in.Input != "s3://b/in" || string(in.Output) != output || in.Endpoint != "e" || !in.Of.Equal(d.Clock.Now()) || in.InferenceID != said.InferenceID {
 			t.Errorf("%+v: %v", in, err)
 		}
-		if inference == "" && (in.TTL != 21600 || in.Timeout != 900 || len(in.Header) != 1) {
-			t.Errorf("without more it is %+v", in)
-		}
-		if inference != "" && (in.TTL != 60 || in.Timeout != 3600 || in.Header["Content-Type"][0] != "text/csv" || in.Header["Accept"][0] != "text/plain" || len(in.Header) != 4) {
-			t.Errorf("with all it is %+v", in)
-		}
+		checkDefaults(t, in, inference == "")
+	}
+}
+
+// checkDefaults sees what an invocation has that says nothing more, and one that says all.
+func checkDefaults(t *testing.T, in *platform.AsyncInvocation, bare bool) {
+	t.Helper()
+	switch {
+	case bare && (in.TTL != 21600 || in.Timeout != 900 || len(in.Header) != 1):
+		t.Errorf("without more it is %+v", in)
+	case !bare && (in.TTL != 60 || in.Timeout != 3600 || in.Header["Content-Type"][0] != "text/csv" || in.Header["Accept"][0] != "text/plain" || len(in.Header) != 4):
+		t.Errorf("with all it is %+v", in)
 	}
 }
 

@@ -152,6 +152,12 @@ func TestWhatIsWrittenDownIsTold(t *testing.T) {
 	if lost := s.of("lost"); lost < 10 || lost > 100 || s.of("unheard") != 1 {
 		t.Errorf("it was tried %d times", lost)
 	}
+	w.expectFailure(t)
+}
+
+// expectFailure sees that what was given up is counted.
+func (w *world) expectFailure(t *testing.T) {
+	t.Helper()
 	failures, err := w.metrics.Find(t.Context(), platform.Series{Name: "NotificationFailures"})
 	if err != nil || len(failures) != 1 || failures[0].Dimensions["EndpointName"] != "e" {
 		t.Errorf("failures are counted as %v: %v", failures, err)
