@@ -24,5 +24,6 @@ func (s *Server) openAsync(context.Context) error {
 		Store: s.store, Invoker: s.router, Blobs: s.roles.of, Metrics: s.telemetry, Clock: clock, Site: s.Site, Dir: dir, Log: s.Log,
 	})
 	s.notify = notify.New(notify.Config{Store: s.store, Topics: topics.Open(s.Home.Topics()), Metrics: s.telemetry, Clock: clock, Log: s.Log})
+	s.controllers = append(s.controllers, s.async, s.notify)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 	_ "time/tzdata" // schedules name time zones; machines may have none
 
@@ -97,6 +98,14 @@ type Server struct {
 	s3         *s3.Server
 	front      *wire.Server
 	sweeper    *sweeper
+
+	controllers []controller // in the order in which they start
+}
+
+// controller is a part of the control plane. Stopping one that was not started is fine.
+type controller interface {
+	Start(ctx context.Context) error
+	Stop()
 }
 
 // Start brings everything up; after an error nothing runs.
@@ -107,7 +116,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		do   func(context.Context) error
 	}{
 		{"data folder", s.openHome}, {"identities", s.openIdentities}, {"object store", s.startS3}, {"roles", s.openRoles},
-		{"job runner", s.openRunner}, {"spot market", s.openMarket}, {"training", s.openTraining}, {"asynchronous inference", s.openAsync}, {"front door", s.startFront}, {"training", s.startTraining},
+		{"job runner", s.openRunner}, {"spot market", s.openMarket}, {"control plane", s.openControl}, {"asynchronous inference", s.openAsync}, {"front door", s.startFront}, {"control plane", s.startControl},
 	} {
 		if err := step.do(ctx); err != nil {
 			return nil, errors.Join(fmt.Errorf("%s: %w", step.what, err), s.Stop(context.WithoutCancel(ctx)))
@@ -144,16 +153,10 @@ func (s *Server) Stop(ctx context.Context) error {
 	if s.sweeper != nil {
 		s.sweeper.stop()
 	}
-	if s.async != nil {
-		s.async.Stop()
-		s.notify.Stop()
+	for _, c := range slices.Backward(s.controllers) {
+		c.Stop()
 	}
-	if s.training != nil { // and all that openTraining has made before it
-		s.training.Stop()
-		s.transforms.Stop()
-		s.scaling.Stop()
-		s.alarms.Stop()
-		s.endpoints.Stop()
+	if s.router != nil {
 		s.router.Stop()
 	}
 	if s.market != nil {
@@ -227,7 +230,7 @@ func (s *Server) openMarket(context.Context) (err error) {
 	return err
 }
 
-func (s *Server) openTraining(ctx context.Context) error {
+func (s *Server) openControl(ctx context.Context) error {
 	clock := platform.SystemClock{}
 	key, err := control.LoadTokenKey(ctx, s.store, rand.Reader, clock)
 	if err != nil {
@@ -253,6 +256,7 @@ func (s *Server) openTraining(ctx context.Context) error {
 		Endpoints: where, StopGrace: s.StopGrace,
 		Market: s.market, Notice: s.Spot.Notice,
 	})
+	s.controllers = []controller{s.alarms, s.scaling, s.endpoints, s.transforms, s.training}
 	return nil
 }
 
@@ -287,29 +291,16 @@ func (s *Server) startFront(context.Context) error {
 	return s.Home.announce(Connection{Endpoint: s.Endpoint(), S3: s.S3Endpoint(), Site: s.Site}, s.RootKey)
 }
 
-// startTraining comes last: agents must find the front door.
-func (s *Server) startTraining(ctx context.Context) error {
+// startControl comes last: agents must find the front door.
+func (s *Server) startControl(ctx context.Context) error {
 	s.sweeper = startSweeper(s.telemetry, s.Log)
 	s.router.Start()
-	if err := s.alarms.Start(ctx); err != nil {
-		return err
+	for _, c := range s.controllers {
+		if err := c.Start(ctx); err != nil {
+			return err
+		}
 	}
-	if err := s.scaling.Start(ctx); err != nil {
-		return err
-	}
-	if err := s.endpoints.Start(ctx); err != nil {
-		return err
-	}
-	if err := s.async.Start(ctx); err != nil {
-		return err
-	}
-	if err := s.notify.Start(ctx); err != nil {
-		return err
-	}
-	if err := s.transforms.Start(ctx); err != nil {
-		return err
-	}
-	return s.training.Start(ctx)
+	return nil
 }
 
 func metricsPage() http.Handler {
