@@ -62,16 +62,26 @@ func TestAnAsynchronousInvocationIsOwed(t *testing.T) {
 			r.Header.Get("X-Amzn-SageMaker-FailureLocation") != "s3://b/failed/"+id+"-error.out" {
 			t.Fatalf("%d %v %s: %v", r.StatusCode, r.Header, body, err)
 		}
-		rec, err := d.Store.Get(t.Context(), platform.Key{Kind: platform.KindAsyncInvocation, Name: id})
-		if err != nil {
-			t.Fatal(err)
-		}
-		in, err := platform.ReadAsyncInvocation(rec)
-		if err != nil || in.Input != "s3://b/in" || string(in.Output) != output || in.Endpoint != "e" || !in.Of.Equal(d.Clock.Now()) || in.InferenceID != said.InferenceID {
-			t.Errorf("%+v: %v", in, err)
+		in := owed(t, d, id)
+		if in.Input != "s3://b/in" || string(in.Output) != output || in.Endpoint != "e" || !in.Of.Equal(d.Clock.Now()) || in.InferenceID != said.InferenceID {
+			t.Errorf("%+v", in)
 		}
 		checkDefaults(t, in, inference == "")
 	}
+}
+
+// owed reads an invocation that was let in.
+func owed(t *testing.T, d *apitest.Door, id string) *platform.AsyncInvocation {
+	t.Helper()
+	rec, err := d.Store.Get(t.Context(), platform.Key{Kind: platform.KindAsyncInvocation, Name: id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := platform.ReadAsyncInvocation(rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return in
 }
 
 // checkDefaults sees what an invocation has that says nothing more, and one that says all.
