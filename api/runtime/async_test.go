@@ -50,24 +50,32 @@ func TestAnAsynchronousInvocationIsOwed(t *testing.T) {
 		"":     {"X-Amzn-SageMaker-InputLocation", "s3://b/in"},
 		"mine": {"X-Amzn-SageMaker-Inference-Id", "mine", "X-Amzn-SageMaker-InputLocation", "s3://b/in", "X-Amzn-SageMaker-RequestTTLSeconds", "60", "X-Amzn-SageMaker-InvocationTimeoutSeconds", "3600", "X-Amzn-SageMaker-Content-Type", "text/csv", "X-Amzn-SageMaker-Accept", "text/plain", "X-Amzn-SageMaker-Custom-Attributes", "so"},
 	} {
-		r := post(t, d, apitest.Of(d.Root), later, nil, headers...)
-		var said struct{ InferenceID string }
-		body, err := io.ReadAll(r.Body)
-		if err == nil {
-			err = json.Unmarshal(body, &said)
+		said, output := accepted(t, post(t, d, apitest.Of(d.Root), later, nil, headers...))
+		if inference != "" && said != inference {
+			t.Errorf("%q is called %q", inference, said)
 		}
-		output := r.Header.Get("X-Amzn-SageMaker-OutputLocation")
-		id := strings.TrimSuffix(strings.TrimPrefix(output, "s3://b/out/"), ".out")
-		if err != nil || r.StatusCode != http.StatusAccepted || said.InferenceID == "" || inference != "" && said.InferenceID != inference ||
-			r.Header.Get("X-Amzn-SageMaker-FailureLocation") != "s3://b/failed/"+id+"-error.out" {
-			t.Fatalf("%d %v %s: %v", r.StatusCode, r.Header, body, err)
-		}
-		in := owed(t, d, id)
-		if in.Input != "s3://b/in" || string(in.Output) != output || in.Endpoint != "e" || !in.Of.Equal(d.Clock.Now()) || in.InferenceID != said.InferenceID {
+		in := owed(t, d, strings.TrimSuffix(strings.TrimPrefix(output, "s3://b/out/"), ".out"))
+		if in.Input != "s3://b/in" || string(in.Output) != output || in.Endpoint != "e" || !in.Of.Equal(d.Clock.Now()) || in.InferenceID != said {
 			t.Errorf("%+v", in)
 		}
 		checkDefaults(t, in, inference == "")
 	}
+}
+
+// accepted reads the answer to an invocation that is let in: what it is called, and where its result will be.
+func accepted(t *testing.T, r reply) (inference, output string) {
+	t.Helper()
+	var said struct{ InferenceID string }
+	body, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(body, &said)
+	}
+	output = r.Header.Get("X-Amzn-SageMaker-OutputLocation")
+	id := strings.TrimSuffix(strings.TrimPrefix(output, "s3://b/out/"), ".out")
+	if err != nil || r.StatusCode != http.StatusAccepted || said.InferenceID == "" || r.Header.Get("X-Amzn-SageMaker-FailureLocation") != "s3://b/failed/"+id+"-error.out" {
+		t.Fatalf("%d %v %s: %v", r.StatusCode, r.Header, body, err)
+	}
+	return said.InferenceID, output
 }
 
 // owed reads an invocation that was let in.

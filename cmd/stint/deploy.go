@@ -155,15 +155,17 @@ func (a *app) planDeployment(model string, f deployFlags) (*deployment, error) {
 	if d.name, err = a.jobName(f.name, stem); err != nil {
 		return nil, err
 	}
+	d.image, err = a.servingImage(f)
+	return d, err
+}
+
+// servingImage finds the image to serve in.
+func (a *app) servingImage(f deployFlags) (string, error) {
 	image, line, err := a.chooseImage(runFlags{image: f.image, runtime: f.runtime})
-	if err != nil {
-		return nil, err
+	if err == nil && line != nil && len(line.Serve) == 0 {
+		err = usage("the runtime %s does not serve models", line.Name)
 	}
-	if line != nil && len(line.Serve) == 0 {
-		return nil, usage("the runtime %s does not serve models", line.Name)
-	}
-	d.image = image
-	return d, nil
+	return image, err
 }
 
 // locate sees that a model on this machine is there.

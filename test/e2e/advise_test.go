@@ -85,6 +85,12 @@ func (e *serving) isMeasured(t *testing.T) {
 	if v.Load.MemoryFrom != "measured" || v.Load.StartUpFrom != "measured" {
 		t.Errorf("the load is assumed: %+v", v.Load)
 	}
+	e.isTold(t)
+}
+
+// isTold looks at what a person sees of it.
+func (e *serving) isTold(t *testing.T) {
+	t.Helper()
 	said, err := e.s.stint(t, "endpoint", "advise", e.name).Output()
 	if err != nil || !strings.Contains(string(said), "is served by 2 × ml.t2.medium for 81.76 USD a month") || !strings.Contains(string(said), "Confidence is low: only 20 requests were seen") {
 		t.Errorf("%s: %v", said, stderr(err))

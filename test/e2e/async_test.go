@@ -150,7 +150,24 @@ func TestAsyncGoSDK(t *testing.T) {
 	e := s.deployAsync(t, "later")
 	heard := s.subscribe(t)
 	e.inService(t)
-	// 1. What is right has an answer, with the model's own type; the topic hears it too.
+	e.answersLater(t, heard)
+	e.failsLater(t, heard)
+	// What comes with the call needs no object.
+	out, err := e.enqueue(t, sagemakerruntime.InvokeEndpointAsyncInput{Body: []byte("[[5]]"), S3OutputPathExtension: aws.String("below")})
+	if err != nil || !strings.HasPrefix(*out.OutputLocation, "s3://"+bucket+"/later/out/below/") {
+		t.Fatalf("%+v: %v", out, err)
+	}
+	if answer, _ := s.becomes(t, out.OutputLocation); !bytes.Contains(answer, []byte("6")) {
+		t.Errorf("the answer is %q", answer)
+	}
+	refusals(t, e)
+	e.delete(t)
+}
+
+// answersLater: what is right has an answer, with the model's own type; the topic hears it too.
+func (e *serving) answersLater(t *testing.T, heard <-chan posted) {
+	t.Helper()
+	s := e.s
 	out := e.enqueued(t, "in/1", "[[1, 2]]")
 	answer, mediaType := s.becomes(t, out.OutputLocation)
 	if !bytes.Equal(bytes.Join(bytes.Fields(answer), nil), []byte("[[2,3]]")) || mediaType != "application/json" {
@@ -162,15 +179,21 @@ func TestAsyncGoSDK(t *testing.T) {
 		m.RequestParameters.InputLocation != "s3://"+bucket+"/in/1" || m.ResponseParameters.OutputLocation != *out.OutputLocation || !bytes.Equal(content, answer) {
 		t.Errorf("the topic hears %+v: %v", p, err)
 	}
-	// 2. What the model fails at has its words, and so has what is not there.
-	out = e.enqueued(t, "in/2", `{"fault": "as told"}`)
+}
+
+// failsLater: what the model fails at has its words, and so has what is not there.
+func (e *serving) failsLater(t *testing.T, heard <-chan posted) {
+	t.Helper()
+	s := e.s
+	out := e.enqueued(t, "in/2", `{"fault": "as told"}`)
 	if failure, _ := s.becomes(t, out.FailureLocation); !bytes.Contains(failure, []byte("as told")) {
 		t.Errorf("the failure is %q", failure)
 	}
-	if p, m = next(t, heard); p.TopicArn != failedTopic || m.InvocationStatus != "Failed" || !strings.Contains(m.FailureReason, "server error (500)") {
+	p, m := next(t, heard)
+	if p.TopicArn != failedTopic || m.InvocationStatus != "Failed" || !strings.Contains(m.FailureReason, "server error (500)") {
 		t.Errorf("the topic hears %+v", p)
 	}
-	out, err = e.enqueue(t, sagemakerruntime.InvokeEndpointAsyncInput{InputLocation: aws.String("s3://" + bucket + "/nothing"), InferenceId: aws.String("mine")})
+	out, err := e.enqueue(t, sagemakerruntime.InvokeEndpointAsyncInput{InputLocation: aws.String("s3://" + bucket + "/nothing"), InferenceId: aws.String("mine")})
 	if err != nil || *out.InferenceId != "mine" {
 		t.Fatalf("%+v: %v", out, err)
 	}
@@ -183,16 +206,6 @@ func TestAsyncGoSDK(t *testing.T) {
 	if got, _ := s.object(t, out.OutputLocation); got != nil {
 		t.Errorf("a failure has the answer %q", got)
 	}
-	// 3. What comes with the call needs no object.
-	out, err = e.enqueue(t, sagemakerruntime.InvokeEndpointAsyncInput{Body: []byte("[[5]]"), S3OutputPathExtension: aws.String("below")})
-	if err != nil || !strings.HasPrefix(*out.OutputLocation, "s3://"+bucket+"/later/out/below/") {
-		t.Fatalf("%+v: %v", out, err)
-	}
-	if answer, _ = s.becomes(t, out.OutputLocation); !bytes.Contains(answer, []byte("6")) {
-		t.Errorf("the answer is %q", answer)
-	}
-	refusals(t, e)
-	e.delete(t)
 }
 
 // refusals are requests that an asynchronous endpoint does not take, and one that takes no asynchronous ones.
