@@ -24,7 +24,8 @@ def test_fit_deploy_predict_update_delete(said):
     sm = boto3.client("sagemaker")
     left = [e["EndpointStatus"] for e in sm.list_endpoints(NameContains=last["endpoint"])["Endpoints"]]
     assert left in ([], ["Deleting"])
-    assert not sm.list_endpoint_configs(NameContains=last["endpoint"])["EndpointConfigs"]
+    # delete_endpoint of the SDK takes the last configuration along and leaves the one that the update replaced.
+    assert [c["EndpointConfigName"] for c in sm.list_endpoint_configs(NameContains=last["endpoint"])["EndpointConfigs"]] == [last["endpoint"]]
 
 
 def test_models_that_were_trained_elsewhere(said):
