@@ -127,7 +127,7 @@ def later():
 
 
 with ThreadPoolExecutor() as pool:
-    begun = {f.__name__: pool.submit(f) for f in (sklearn, pytorch, serverless)}
+    begun = {f.__name__: pool.submit(f) for f in (sklearn, pytorch, serverless, captured, later)}
     said = {name: future.result() for name, future in begun.items()}
 print()  # the SDK has drawn how the endpoints came up
 print(json.dumps(said))
