@@ -15,22 +15,16 @@ const finalSync = 10 * time.Second
 // Agent is a simulated agent: it asks what it is to do, goes through its plan by the clock, writes down what it has to
 // report, and delivers it when the server is there.
 type Agent struct {
-	Began   time.Time
-	Dead    bool              // its process has ended
-	Journal []platform.Report // all it ever wrote down
+	courier
 	Outcome *platform.Outcome // what it reported, if it came so far
 
 	world      *Training
-	spec       platform.AgentSpec
 	plan       Plan
 	assignment *platform.Assignment // nil until the server has given it
-	acked      int64
 	stage      stage
 	entered    time.Time     // the stage
 	restored   time.Duration // of the work, from checkpoints
 	generation int64
-	interrupt  *platform.Interruption
-	stops      bool
 	overran    bool // the user's code ran as long as it might
 }
 
@@ -44,12 +38,6 @@ const (
 	uploading
 	over
 )
-
-// write puts a report into the journal.
-func (a *Agent) write(r platform.Report) {
-	r.Seq, r.At = int64(len(a.Journal))+1, a.world.Clock.Now()
-	a.Journal = append(a.Journal, r)
-}
 
 // work does what is due by now.
 func (a *Agent) work(ctx context.Context) {
@@ -70,10 +58,8 @@ func (a *Agent) work(ctx context.Context) {
 
 // ask tells whether the agent knows what it is to do, and finds out if it can.
 func (a *Agent) ask(ctx context.Context) bool {
-	if a.assignment == nil && a.world.ServerUp {
-		if task, err := a.world.Controller.Assignment(ctx, a.spec.Token); err == nil {
-			a.assignment = &task
-		}
+	if a.assignment == nil {
+		a.assignment = a.fetch(ctx)
 	}
 	return a.assignment != nil
 }
@@ -124,6 +110,7 @@ func (a *Agent) advance() {
 		a.conclude()
 	}
 	a.stage++
+	a.over = a.stage == over
 	a.entered = a.world.Clock.Now()
 }
 
@@ -174,39 +161,6 @@ func (a *Agent) yield() bool {
 	}
 	a.Outcome = &platform.Outcome{Kind: platform.Interrupted, Reason: a.interrupt.Reason}
 	a.write(platform.Report{Outcome: a.Outcome})
-	a.stage = over
+	a.stage, a.over = over, true
 	return true
-}
-
-// deliver sends what is not acknowledged, and ends the process when nothing is left to do.
-func (a *Agent) deliver(ctx context.Context) {
-	if !a.world.ServerUp {
-		return
-	}
-	ack, err := a.world.Controller.Deliver(ctx, a.spec.Token, a.Journal[a.acked:])
-	if err != nil {
-		return
-	}
-	a.acked = max(a.acked, ack.Seq)
-	a.stops = a.stops || ack.Stop
-	if ack.Interrupt != nil {
-		a.interrupt = ack.Interrupt
-	}
-	if ack.Gone || a.stage == over && a.acked == int64(len(a.Journal)) {
-		a.end("exit code 0")
-	}
-}
-
-// Kill ends the process at once; what it wrote down stays on its machine.
-func (a *Agent) Kill() { a.end("killed by signal 9") }
-
-func (a *Agent) stop() { a.stops = true }
-
-func (a *Agent) end(how string) {
-	if a.Dead {
-		return
-	}
-	a.Dead = true
-	a.world.Machine.Undelivered(a.spec.ID, a.Journal...)
-	a.world.Machine.End(a.spec.ID, how)
 }

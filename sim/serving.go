@@ -25,18 +25,16 @@ type ServingPlan struct {
 // Serving is a world of endpoints: the real controller over a memory store, with simulated agents on a fake machine. It is
 // itself the data plane, and keeps the routes that it is given.
 type Serving struct {
-	Clock      *Clock
+	place
 	Store      *FaultyStore
-	Machine    *fake.Runner
 	Telemetry  *telemetry.Telemetry
 	Controller *endpoint.Controller
 	Agents     map[platform.AgentID]*Server
 	Routes     map[string]platform.Route
 	Alarms     map[string]platform.AlarmState // those that there are
 	Answering  map[platform.AgentID]time.Time // until when a container has requests under way
-	ServerUp   bool
-	Asked      int           // invocations at once of each elastic variant
-	Told       platform.Work // what the data plane has told of, ever
+	Asked      int                            // invocations at once of each elastic variant
+	Told       platform.Work                  // what the data plane has told of, ever
 	flows      map[string]map[string]*flow
 	plan       func(config string) ServingPlan
 	site       platform.Site
@@ -45,24 +43,17 @@ type Serving struct {
 
 // Server is the simulated agent of an endpoint's instance.
 type Server struct {
-	Began   time.Time
-	Dead    bool
-	Journal []platform.Report
-
+	courier
 	world *Serving
-	spec  platform.AgentSpec
 	plan  ServingPlan
 	task  *platform.Assignment // nil until the server has given it
-	acked int64
 	ready bool
-	over  bool
-	stops bool
 }
 
 // NewServing makes an empty world on a machine of the given size. plan tells how the containers of a configuration go.
 func NewServing(machine platform.Capacity, plan func(config string) ServingPlan) *Serving {
 	w := &Serving{
-		Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), Store: &FaultyStore{Store: storage.New()},
+		place: place{Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}, Store: &FaultyStore{Store: storage.New()},
 		Agents: map[platform.AgentID]*Server{}, Routes: map[string]platform.Route{}, plan: plan,
 		Alarms: map[string]platform.AlarmState{}, Answering: map[platform.AgentID]time.Time{},
 		site: platform.Site{Partition: "aws", Region: "us-east-1", Account: "000000000000"},
@@ -70,7 +61,9 @@ func NewServing(machine platform.Capacity, plan func(config string) ServingPlan)
 	w.Telemetry = telemetry.New(w.Clock)
 	w.Machine = fake.New(fake.Config{
 		Clock: w.Clock, Capacity: machine,
-		Began:  func(s platform.AgentSpec) { w.Agents[s.ID] = &Server{world: w, spec: s, Began: w.Clock.Now()} },
+		Began: func(s platform.AgentSpec) {
+			w.Agents[s.ID] = &Server{courier: courier{at: &w.place, spec: s, Began: w.Clock.Now()}, world: w}
+		},
 		OnStop: func(s platform.AgentSpec) { w.Agents[s.ID].stops = true },
 	})
 	w.boot()
@@ -84,7 +77,7 @@ func (w *Serving) boot() {
 		Site: w.site, Routes: w, Room: control.NewRoom(), Alarms: w, Log: slog.New(slog.DiscardHandler),
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
 	})
-	w.ServerUp = true
+	w.link, w.ServerUp = w.Controller, true
 }
 
 // Set implements platform.Routes.
@@ -109,9 +102,6 @@ func (w *Serving) AlarmState(_ context.Context, name string) (platform.AlarmStat
 	}
 	return state, nil
 }
-
-// Crash ends the server process where it stands. Agents go on.
-func (w *Serving) Crash() { w.ServerUp = false }
 
 // Restart begins a new server process.
 func (w *Serving) Restart() {
@@ -201,26 +191,13 @@ func (w *Serving) Answers(address string) bool {
 
 func (s *Server) address() string { return "127.0.0.1:" + string(s.spec.ID) }
 
-func (s *Server) write(r platform.Report) {
-	r.Seq, r.At = int64(len(s.Journal))+1, s.world.Clock.Now()
-	s.Journal = append(s.Journal, r)
-}
-
 // work does what is due by now.
 func (s *Server) work(ctx context.Context) {
 	if s.task == nil {
-		if !s.world.ServerUp {
+		if s.task = s.fetch(ctx); s.task == nil {
 			return
 		}
-		task, err := s.world.Controller.Assignment(ctx, s.spec.Token)
-		if platform.Is(err, platform.Denied) {
-			s.end("exit code 0")
-		}
-		if err != nil {
-			return
-		}
-		s.task = &task
-		s.plan = s.world.plan(config(task))
+		s.plan = s.world.plan(config(*s.task))
 		s.write(platform.Report{Phase: platform.PhaseDownloading})
 	}
 	now := s.world.Clock.Now()
@@ -247,34 +224,4 @@ func config(task platform.Assignment) string {
 		panic("sim: " + err.Error())
 	}
 	return (*c.ModelDataUrl)[len("s3://bucket/"):]
-}
-
-func (s *Server) deliver(ctx context.Context) {
-	if !s.world.ServerUp || s.Dead {
-		return
-	}
-	ack, err := s.world.Controller.Deliver(ctx, s.spec.Token, s.Journal[s.acked:])
-	if platform.Is(err, platform.Denied) {
-		s.end("exit code 0")
-	}
-	if err != nil {
-		return
-	}
-	s.acked = max(s.acked, ack.Seq)
-	s.stops = s.stops || ack.Stop
-	if ack.Gone || s.over && s.acked == int64(len(s.Journal)) {
-		s.end("exit code 0")
-	}
-}
-
-// Kill ends the process at once; what it wrote down stays on its machine.
-func (s *Server) Kill() { s.end("killed by signal 9") }
-
-func (s *Server) end(how string) {
-	if s.Dead {
-		return
-	}
-	s.Dead = true
-	s.world.Machine.Undelivered(s.spec.ID, s.Journal...)
-	s.world.Machine.End(s.spec.ID, how)
 }

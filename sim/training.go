@@ -42,15 +42,13 @@ type Config struct {
 
 // Training is a world of training jobs: the real controller over a memory store, with simulated agents on a fake machine.
 type Training struct {
-	Clock      *Clock
+	place
 	Store      *FaultyStore
-	Machine    *fake.Runner
 	Telemetry  *telemetry.Telemetry
 	Controller *training.Controller
 	Agents     map[platform.AgentID]*Agent
 	Saved      map[string]time.Duration // of each job's work, what its last checkpoint holds
-	ServerUp   bool
-	StartFault func() error // asked before each start of an agent; nil: none fail
+	StartFault func() error             // asked before each start of an agent; nil: none fail
 	config     Config
 	site       platform.Site
 	key        control.TokenKey
@@ -69,7 +67,7 @@ func NewTraining(cfg Config) *Training {
 		cfg.Machine = everything
 	}
 	w := &Training{
-		Clock: cfg.Clock, Store: &FaultyStore{Store: storage.New()}, Agents: map[platform.AgentID]*Agent{}, Saved: map[string]time.Duration{},
+		place: place{Clock: cfg.Clock}, Store: &FaultyStore{Store: storage.New()}, Agents: map[platform.AgentID]*Agent{}, Saved: map[string]time.Duration{},
 		config: cfg, site: platform.Site{Partition: "aws", Region: "us-east-1", Account: "000000000000"},
 	}
 	w.Telemetry = telemetry.New(w.Clock)
@@ -81,7 +79,7 @@ func NewTraining(cfg Config) *Training {
 			}
 			return w.StartFault()
 		},
-		OnStop: func(s platform.AgentSpec) { w.Agents[s.ID].stop() },
+		OnStop: func(s platform.AgentSpec) { w.Agents[s.ID].stops = true },
 	})
 	w.boot()
 	return w
@@ -95,7 +93,7 @@ func (w *Training) boot() {
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
 		Market:    w.config.Market, Notice: w.config.Notice, Policy: w.config.Policy, StartUp: w.config.StartUp,
 	})
-	w.ServerUp = true
+	w.link, w.ServerUp = w.Controller, true
 }
 
 // machines is the world's runner: an agent that is killed leaves behind what it wrote down.
@@ -111,9 +109,6 @@ func (m machines) Kill(_ context.Context, id platform.AgentID) error {
 	}
 	return nil
 }
-
-// Crash ends the server process where it stands. Agents go on.
-func (w *Training) Crash() { w.ServerUp = false }
 
 // Restart begins a new server process.
 func (w *Training) Restart() {
@@ -216,7 +211,7 @@ func (w *Training) Step(ctx context.Context, d time.Duration) {
 
 // begin is told by the machine of a new agent.
 func (w *Training) begin(spec platform.AgentSpec) {
-	w.Agents[spec.ID] = &Agent{world: w, spec: spec, plan: w.config.Plan(spec.Owner.Name), Began: w.Clock.Now()}
+	w.Agents[spec.ID] = &Agent{courier: courier{at: &w.place, spec: spec, Began: w.Clock.Now()}, world: w, plan: w.config.Plan(spec.Owner.Name)}
 }
 
 // anyRuntime is a table in which every image is at home.

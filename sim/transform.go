@@ -25,15 +25,13 @@ type TransformPlan struct {
 
 // Transforms is a world of batch transform jobs: the real controller over a memory store, with simulated agents on a fake machine.
 type Transforms struct {
-	Clock      *Clock
+	place
 	Store      *FaultyStore
-	Machine    *fake.Runner
 	Telemetry  *telemetry.Telemetry
 	Room       *control.Room
 	Controller *transform.Controller
 	Agents     map[platform.AgentID]*Transformer
 	Made       map[platform.URI]int // how often each output was made
-	ServerUp   bool
 	plan       func(job string) TransformPlan
 	site       platform.Site
 	random     counter
@@ -41,31 +39,26 @@ type Transforms struct {
 
 // Transformer is the simulated agent of a transform job. It makes an object's output at one step and writes that down at once.
 type Transformer struct {
-	Began   time.Time
-	Dead    bool
-	Journal []platform.Report
-
+	courier
 	world *Transforms
-	spec  platform.AgentSpec
 	task  *platform.TransformTask // nil until the server has given it
 	plan  TransformPlan
-	acked int64
 	next  int
-	over  bool
-	stops bool
 }
 
 // NewTransforms makes an empty world on a machine of the given size.
 func NewTransforms(machine platform.Capacity, plan func(job string) TransformPlan) *Transforms {
 	w := &Transforms{
-		Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), Store: &FaultyStore{Store: storage.New()},
+		place: place{Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}, Store: &FaultyStore{Store: storage.New()},
 		Agents: map[platform.AgentID]*Transformer{}, Made: map[platform.URI]int{}, plan: plan,
 		site: platform.Site{Partition: "aws", Region: "us-east-1", Account: "000000000000"},
 	}
 	w.Telemetry = telemetry.New(w.Clock)
 	w.Machine = fake.New(fake.Config{
 		Clock: w.Clock, Capacity: machine,
-		Began:  func(s platform.AgentSpec) { w.Agents[s.ID] = &Transformer{world: w, spec: s, Began: w.Clock.Now()} },
+		Began: func(s platform.AgentSpec) {
+			w.Agents[s.ID] = &Transformer{courier: courier{at: &w.place, spec: s, Began: w.Clock.Now()}, world: w}
+		},
 		OnStop: func(s platform.AgentSpec) { w.Agents[s.ID].stops = true },
 	})
 	w.boot()
@@ -79,11 +72,8 @@ func (w *Transforms) boot() {
 		Site: w.site, Room: w.Room, Log: slog.New(slog.DiscardHandler),
 		Endpoints: func() (string, string) { return "http://services", "http://s3" },
 	})
-	w.ServerUp = true
+	w.link, w.ServerUp = w.Controller, true
 }
-
-// Crash ends the server process where it stands. Agents go on.
-func (w *Transforms) Crash() { w.ServerUp = false }
 
 // Restart begins a new server process.
 func (w *Transforms) Restart() {
@@ -154,11 +144,6 @@ func (w *Transforms) Step(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (a *Transformer) write(r platform.Report) {
-	r.Seq, r.At = int64(len(a.Journal))+1, a.world.Clock.Now()
-	a.Journal = append(a.Journal, r)
-}
-
 // work does what is due by now.
 func (a *Transformer) work(ctx context.Context) {
 	if a.task == nil {
@@ -194,14 +179,8 @@ func (a *Transformer) work(ctx context.Context) {
 
 // ask finds out what is to be done, if the server is there.
 func (a *Transformer) ask(ctx context.Context) {
-	if !a.world.ServerUp {
-		return
-	}
-	task, err := a.world.Controller.Assignment(ctx, a.spec.Token)
-	if platform.Is(err, platform.Denied) {
-		a.end("exit code 0")
-	}
-	if err != nil {
+	task := a.fetch(ctx)
+	if task == nil {
 		return
 	}
 	a.task = new(platform.TransformTask)
@@ -220,34 +199,4 @@ func (a *Transformer) object(n int) platform.URI {
 func (a *Transformer) finish(o platform.Outcome) {
 	a.over = true
 	a.write(platform.Report{Outcome: &o})
-}
-
-func (a *Transformer) deliver(ctx context.Context) {
-	if !a.world.ServerUp || a.Dead {
-		return
-	}
-	ack, err := a.world.Controller.Deliver(ctx, a.spec.Token, a.Journal[a.acked:])
-	if platform.Is(err, platform.Denied) {
-		a.end("exit code 0")
-	}
-	if err != nil {
-		return
-	}
-	a.acked = max(a.acked, ack.Seq)
-	a.stops = a.stops || ack.Stop
-	if ack.Gone || a.over && a.acked == int64(len(a.Journal)) {
-		a.end("exit code 0")
-	}
-}
-
-// Kill ends the process at once; what it wrote down stays on its machine.
-func (a *Transformer) Kill() { a.end("killed by signal 9") }
-
-func (a *Transformer) end(how string) {
-	if a.Dead {
-		return
-	}
-	a.Dead = true
-	a.world.Machine.Undelivered(a.spec.ID, a.Journal...)
-	a.world.Machine.End(a.spec.ID, how)
 }
