@@ -89,15 +89,15 @@ func TestAnEndpointSleepsAndWakes(t *testing.T) {
 	t.Parallel()
 	w := serving(t, 2)
 	w.until(t, platform.EndpointInService)
-	rec, err := w.Store.Get(t.Context(), platform.Key{Kind: platform.KindEndpoint, Name: "e"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	rec.Tags = map[string]string{platform.TagSleep: "10m"}
-	if err := w.Store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{{Record: rec}}}); err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range []struct{ asked, seconds, instances int }{{0, 590, 2}, {0, 60, 0}, {1, 10, 2}, {0, 590, 2}, {0, 60, 0}} {
+	const tag = "10m"
+	for _, c := range []struct {
+		tag                       string
+		asked, seconds, instances int
+	}{
+		{tag, 0, 590, 2}, {tag, 0, 60, 0}, {tag, 1, 10, 2}, {tag, 0, 590, 2}, {tag, 0, 60, 0},
+		{"", 0, 20, 2}, {"", 0, 1200, 2}, // without the tag it is awake, and stays so
+	} {
+		w.tagged(t, c.tag)
 		w.Asked = c.asked
 		for range c.seconds {
 			w.Step(t.Context(), time.Second)
@@ -105,6 +105,22 @@ func TestAnEndpointSleepsAndWakes(t *testing.T) {
 		if n := len(w.Machine.Started()); n != c.instances {
 			t.Errorf("%d instances, not %d, after %d s of %d invocations", n, c.instances, c.seconds, c.asked)
 		}
+	}
+}
+
+// tagged says after how long the endpoint is to sleep, as AddTags and DeleteTags do.
+func (w *Serving) tagged(t *testing.T, sleep string) {
+	t.Helper()
+	rec, err := w.Store.Get(t.Context(), platform.Key{Kind: platform.KindEndpoint, Name: "e"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Tags = nil
+	if sleep != "" {
+		rec.Tags = map[string]string{platform.TagSleep: sleep}
+	}
+	if err := w.Store.Commit(t.Context(), platform.Tx{Puts: []platform.Put{{Record: rec}}}); err != nil {
+		t.Fatal(err)
 	}
 }
 
