@@ -72,7 +72,7 @@ func run(ctx context.Context, alone, queue int) error {
 		return err
 	}
 	home := filepath.Join(folder, "home")
-	b := &bench{out: filepath.Join(server.Home(home).Objects(), bucket, "out")}
+	b := &bench{out: filepath.Join(server.Home(home).Objects(), "objects", bucket, "out")}
 	if err := os.MkdirAll(home, 0o711); err != nil {
 		return err
 	}
