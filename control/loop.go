@@ -60,13 +60,15 @@ func (l *Loop) Start() {
 func (l *Loop) Stop() {
 	l.mu.Lock()
 	cancel := l.cancel
+	if cancel != nil {
+		cancel() // before the lock is given back: a reconcile that returns now plans nothing more
+	}
 	for _, stop := range l.timers {
 		stop()
 	}
 	l.timers = nil
 	l.mu.Unlock()
 	if cancel != nil {
-		cancel()
 		l.done.Wait()
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -125,4 +126,28 @@ func TestStopWaitsForTheCallInFlight(t *testing.T) {
 		t.Error("Stop came back before the call had")
 	}
 	l.Stop()
+}
+
+// A loop may be stopped at any point of a reconcile, also as that returns and asks to be called again.
+func TestALoopStopsWhileItPlans(t *testing.T) {
+	t.Parallel()
+	clock := sim.NewClock(time.Unix(1e9, 0))
+	var many sync.WaitGroup
+	for range 16 { // more than there are processors, so that they are interrupted anywhere
+		many.Go(func() {
+			for range 1000 {
+				l := &control.Loop{Name: "test", Clock: clock, Log: slog.New(slog.DiscardHandler)}
+				called := make(chan struct{}, 1)
+				l.Reconcile = func(context.Context, string) (time.Duration, error) {
+					called <- struct{}{}
+					return time.Hour, nil
+				}
+				l.Enqueue("a")
+				l.Start()
+				<-called
+				l.Stop()
+			}
+		})
+	}
+	many.Wait()
 }
