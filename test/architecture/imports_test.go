@@ -14,14 +14,15 @@ var mayImport = map[string][]string{
 	"cmd":     {anything},
 	"sim":     {"control", "decide", "drivers", "platform", "shapes"}, // a job's spec is a shape
 	"api":     {"decide", "platform", "shapes", "wire"},
-	"router":  {"decide", "platform", "shapes"},
-	"agent":   {"decide", "platform", "shapes"},
+	"router":  {"decide", "http1", "platform", "shapes"},
+	"agent":   {"decide", "http1", "platform", "shapes"},
 	"control": {"decide", "platform", "shapes"},
 	"drivers": {"platform", "shapes"},
 	"decide":  {"platform", "shapes"},
 
 	"platform": {"shapes"},
-	"wire":     {},
+	"wire":     {"http1"},
+	"http1":    {},
 	"shapes":   {},
 	"shim":     {},
 	"studio":   {},
@@ -112,6 +113,8 @@ func TestForbiddenImports(t *testing.T) {
 		{"./platform", "./shapes/sagemaker", true},
 		{"./shapes/sagemaker", "./shapes", true},
 		{"./wire/query", "net/http", true},
+		{"./wire", "./http1", true},
+		{"./router", "./http1", true},
 		{"./decide/spot", "gonum.org/v1/gonum/stat", true},
 
 		{"./api/sagemaker", "./api/iam", false},           // siblings
@@ -126,6 +129,7 @@ func TestForbiddenImports(t *testing.T) {
 		{"./platform", "./decide/bill", false},
 		{"./platform", "./wire", false},
 		{"./wire", "./platform", false},
+		{"./http1", "./wire", false},
 		{"./wire/awsjson", "./shapes", false},
 		{"./shapes/sagemaker", "./platform", false},
 		{"./shim", "./platform", false},
