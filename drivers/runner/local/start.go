@@ -52,6 +52,9 @@ func (r *Runner) Start(ctx context.Context, spec platform.AgentSpec) error {
 // claim makes the entry of an agent, with its busy held, unless there is one.
 func (r *Runner) claim(ctx context.Context, spec platform.AgentSpec) (e *entry, mine bool, err error) {
 	for {
+		if ctx.Err() != nil { // before there is an entry, which nobody would finish
+			return nil, false, platform.Errorf(platform.Unavailable, string(spec.ID), "given up by the caller: %w", context.Cause(ctx))
+		}
 		r.mu.Lock()
 		if r.closing.Err() != nil {
 			r.mu.Unlock()
@@ -66,7 +69,7 @@ func (r *Runner) claim(ctx context.Context, spec platform.AgentSpec) (e *entry, 
 			e.busy.Lock()
 			r.agents[spec.ID] = e
 			r.mu.Unlock()
-			return e, true, ctx.Err()
+			return e, true, nil
 		}
 		r.mu.Unlock()
 		e.busy.Lock()

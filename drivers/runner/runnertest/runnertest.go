@@ -32,7 +32,7 @@ type Harness struct {
 // Run runs the suite; fresh makes a Harness of its own for each test.
 func Run(t *testing.T, fresh func(t *testing.T) Harness) {
 	tests := map[string]func(*testing.T, Harness){
-		"StartAndList": testStartAndList, "StartTwice": testStartTwice, "StartAtTheSameTime": testStartAtTheSameTime,
+		"StartAndList": testStartAndList, "StartTwice": testStartTwice, "StartAtTheSameTime": testStartAtTheSameTime, "StartGivenUp": testStartGivenUp,
 		"Stop": testStop, "Kill": testKill, "EndsByItself": testEndsByItself, "Remove": testRemove, "Unknown": testUnknown,
 		"BadID": testBadID, "Reopen": testReopen, "EndedWhileClosed": testEndedWhileClosed, "Many": testMany,
 		"CapacityAndClose": testCapacityAndClose,
@@ -191,6 +191,19 @@ func testStartAtTheSameTime(t *testing.T, h Harness) {
 	if id := next(t, r); id != "b" {
 		t.Fatalf("%s ended a second time", id)
 	}
+}
+
+// A server that stops gives up what it is about to do. The runner must not be left waiting for that.
+func testStartGivenUp(t *testing.T, h Harness) {
+	r := open(t, h)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := r.Start(ctx, Spec("a", UntilStopped))
+	if s, listed := status(t, r, "a"); listed != (err == nil) || listed && !s.Running {
+		t.Fatalf("Start gave %v and the agent is listed %v, %+v; want it running without an error, or not there with one", err, listed, s)
+	}
+	start(t, r, "a", UntilStopped)
+	wantRunning(t, r, "a")
 }
 
 func testStop(t *testing.T, h Harness) {
