@@ -36,7 +36,11 @@ func newBook(a *agent, progress platform.TransformProgress) *book {
 // begin notes that an object is being worked on, unless it is done with; objects are begun in order. It waits while too many
 // beyond the first of those that are worked on are done with, until ctx ends.
 func (b *book) begin(ctx context.Context, u platform.URI) bool {
-	defer context.AfterFunc(ctx, b.room.Broadcast)()
+	defer context.AfterFunc(ctx, func() {
+		b.mu.Lock() // whoever has seen that ctx goes on waits by now, and is woken
+		defer b.mu.Unlock()
+		b.room.Broadcast()
+	})()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.progress.Done(u) {
