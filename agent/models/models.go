@@ -89,9 +89,11 @@ func newTable(source agent.ModelSource) *table {
 	return t
 }
 
-// close gives up what is on its way.
+// close gives up what is on its way. Requests may still come and go: they begin nothing any more.
 func (t *table) close() {
-	t.end()
+	t.mu.Lock()
+	t.end() // with the lock, so that nothing is begun beside the waiting
+	t.mu.Unlock()
 	t.works.Wait()
 	t.container.close()
 }
@@ -170,6 +172,10 @@ func (t *table) join(name string) (m *model, changed chan struct{}, ours bool) {
 	defer t.mu.Unlock()
 	m = t.models[name]
 	switch {
+	case m == nil && t.life.Err() != nil:
+		gone := make(chan struct{})
+		close(gone)
+		return &model{failure: t.life.Err()}, gone, true
 	case m == nil:
 		m = &model{name: name, id: identity(name), changed: make(chan struct{})}
 		t.models[name] = m
@@ -196,7 +202,7 @@ func (t *table) leave(m *model, ours bool) {
 func (t *table) release(m *model) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m.busy--; m.busy > 0 || m.state != loaded {
+	if m.busy--; m.busy > 0 || m.state != loaded || t.life.Err() != nil {
 		return
 	}
 	if !t.Cached {

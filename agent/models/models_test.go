@@ -372,3 +372,37 @@ func TestFiguresAreReported(t *testing.T) {
 			s["AWS/SageMaker ModelUnloadingTime Microseconds"].Count == 1 && s["/aws/sagemaker/Endpoints LoadedModelCount None"].Minimum == 1
 	}))
 }
+
+// An instance that ends does so while callers come: none of them begins anything that nobody waits for.
+func TestNothingBeginsOnceItIsClosed(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	var source agent.ModelSource
+	f.open(0, func(s *agent.ModelSource) { source = *s })
+	table := newTable(source)
+	var callers sync.WaitGroup
+	began := make(chan struct{}, 8)
+	for i := range cap(began) {
+		callers.Go(func() {
+			began <- struct{}{}
+			for j := range 200 {
+				name := fmt.Sprintf("m%d-%d.tar.gz", i, j)
+				f.has(name)
+				if m, err := table.acquire(t.Context(), name); err == nil {
+					table.release(m)
+				}
+			}
+		})
+	}
+	<-began
+	table.close()
+	f.mu.Lock()
+	seen := len(f.stats)
+	f.mu.Unlock()
+	callers.Wait()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.stats) != seen || len(table.models) > seen {
+		t.Errorf("%d models were looked for when it was closed, and %d after", seen, len(f.stats))
+	}
+}
