@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -55,12 +56,18 @@ func (f *flow) reroute(e platform.Elastic, targets []*target, now time.Time) {
 			u = &use{since: now}
 			f.uses[t.Agent] = u
 		}
-		u.routed, u.of = true, platform.OnUse
-		if slices.Contains(e.Provisioned, t.Agent) {
-			u.of = platform.ProvisionedUse
-		}
+		u.routed, u.of = true, purchaseOf(&e, t.Agent)
 	}
+	f.forget()
 	f.wake()
+}
+
+// purchaseOf is how the work of a container is paid for.
+func purchaseOf(e *platform.Elastic, agent platform.AgentID) platform.Purchase {
+	if slices.Contains(e.Provisioned, agent) {
+		return platform.ProvisionedUse
+	}
+	return platform.OnUse
 }
 
 // leave takes the flow out of the routes.
@@ -71,7 +78,13 @@ func (f *flow) leave() {
 	for _, u := range f.uses {
 		u.routed = false
 	}
+	f.forget()
 	f.wake()
+}
+
+// forget drops the containers that have left and have nothing to do; those that have are dropped by end. The caller holds the lock.
+func (f *flow) forget() {
+	maps.DeleteFunc(f.uses, func(_ platform.AgentID, u *use) bool { return u.busy == 0 && !u.routed })
 }
 
 // wake lets those that wait look again; the caller holds the lock.
@@ -115,11 +128,11 @@ func (f *flow) exit(now time.Time) {
 }
 
 // begin notes that a container has an invocation, end that it has it no more and whether it has worked on it.
-func (f *flow) begin(agent platform.AgentID) {
+func (f *flow) begin(agent platform.AgentID, chosen *platform.Elastic) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.uses[agent] == nil { // it has left the route meanwhile
-		f.uses[agent] = &use{of: platform.OnUse}
+	if f.uses[agent] == nil { // it has left the route since it was chosen
+		f.uses[agent] = &use{of: purchaseOf(chosen, agent)}
 	}
 	f.uses[agent].busy++
 }
@@ -288,7 +301,7 @@ func (r *Router) wait(ctx context.Context, changed <-chan struct{}, late <-chan 
 // cost anything.
 func (r *Router) work(ctx context.Context, in platform.Invocation, v *variant, t *target) (*platform.Answer, error) {
 	began := r.clock.Now()
-	v.flow.begin(t.Agent)
+	v.flow.begin(t.Agent, v.elastic)
 	answer, err := r.send(ctx, in, v, t)
 	if err != nil {
 		now := r.clock.Now()
