@@ -92,11 +92,11 @@ func New(cfg Config) *Controller {
 // Start takes up the work where any earlier process left it.
 func (c *Controller) Start(ctx context.Context) error {
 	c.loop.Enqueue(marketName)
+	c.Room.Freed(func() { c.loop.Enqueue(scheduleName) }) // first, or what is freed while the loop begins would not be heard of
 	if err := c.tracker.Start(ctx); err != nil {
 		return err
 	}
 	c.loop.Enqueue(scheduleName)
-	c.Room.Freed(func() { c.loop.Enqueue(scheduleName) })
 	if c.Market != nil {
 		c.loop.Go(c.followMarket)
 	}

@@ -66,11 +66,8 @@ func New(cfg Config) *Controller {
 
 // Start takes up the work where any earlier process left it.
 func (c *Controller) Start(ctx context.Context) error {
-	if err := c.tracker.Start(ctx); err != nil {
-		return err
-	}
-	c.Room.Freed(func() { c.loop.Enqueue(scheduleName) })
-	return nil
+	c.Room.Freed(func() { c.loop.Enqueue(scheduleName) }) // first, or what is freed while the loop begins would not be heard of
+	return c.tracker.Start(ctx)
 }
 
 // Stop ends the loop and waits for what it is doing. Agents go on.
