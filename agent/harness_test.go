@@ -118,7 +118,7 @@ func (c *control) set(change func(*control)) {
 // until waits for a condition on the control plane.
 func (c *control) until(t *testing.T, what string, condition func(*control) bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for {
 		c.mu.Lock()
 		ok, changed := condition(c), c.changed

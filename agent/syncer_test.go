@@ -138,7 +138,9 @@ func TestCheckpointPrefixThatCannotBeWritten(t *testing.T) {
 func TestStoreThatIsAwayDuringTrainingIsToldAndNothingIsLost(t *testing.T) {
 	t.Parallel()
 	var away atomic.Bool
-	b := newBench(t, steps(3, `while [ ! -e $ROOT/go ]; do sleep 0.02; done; echo step 4 >> steps`))
+	// What is done before the store goes away may have reached it, however quickly one is told of it; what is done after has not.
+	b := newBench(t, steps(3, `while [ ! -e $ROOT/away ]; do sleep 0.02; done; echo step 4 >> steps
+		while [ ! -e $ROOT/go ]; do sleep 0.02; done; echo step 5 >> steps`))
 	b.blobs.Fault = func(_ string, u platform.URI) error {
 		if away.Load() {
 			return platform.Errorf(platform.Unavailable, string(u), "connection refused")
@@ -146,8 +148,12 @@ func TestStoreThatIsAwayDuringTrainingIsToldAndNothingIsLost(t *testing.T) {
 		return nil
 	}
 	b.syncing(1)
-	b.at("step 1", func() { away.Store(true) })
 	b.start(t)
+	b.until(t, "the steps to be done", said("step 3"))
+	away.Store(true)
+	if err := os.WriteFile(filepath.Join(b.cfg.Root, "away"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
 	b.until(t, "the stall to be told", func(c *control) bool { return c.toldWarning("no checkpoint has reached s3://out/c") })
 	away.Store(false)
 	b.until(t, "its end to be told", func(c *control) bool { return c.toldWarning("again after") })
@@ -155,7 +161,7 @@ func TestStoreThatIsAwayDuringTrainingIsToldAndNothingIsLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantKind(t, b.wait(t), platform.Succeeded)
-	wantSteps(t, string(b.get(t, "s3://out/c/steps")), 4)
+	wantSteps(t, string(b.get(t, "s3://out/c/steps")), 5)
 }
 
 // toldWarning reports whether a warning with a text was told; the lock is held.
