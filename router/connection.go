@@ -1,39 +1,25 @@
 package router
 
 import (
-	"bufio"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/stint-ml/stint/http1"
 	"github.com/stint-ml/stint/platform"
 )
 
-// Connections to containers are kept here and not by an http.Transport: that has two goroutines of its own for each, through
-// which every request and every answer passes, and half of what a request cost was waking them. Here the caller's goroutine
-// writes, and reads what net/http parses. docs/benchmarks.md has the figures.
+// Connections to containers are kept here and not by an http.Transport: what its goroutines do for each would cost more than all
+// the rest of a request. docs/benchmarks.md has the figures.
 
 const (
 	readBuffer = 8 << 10
-	// atOnce is how much of a request is written before its answer is looked for: what a socket takes without its other end.
-	// What is longer is written beside, as a container may answer before it has read all, or not read all.
-	atOnce     = 32 << 10
-	maxHeader  = 1 << 20 // of a container's answer
 	sweepEvery = idleConnection / 3
 )
-
-// errUnsent is a request of which a connection has taken nothing.
-var errUnsent = errors.New("the connection has taken nothing of the request")
 
 // pool is the connections to one container.
 type pool struct {
@@ -47,16 +33,10 @@ type pool struct {
 
 // connection is one to a container, for one invocation at a time.
 type connection struct {
-	net.Conn
-	reader *bufio.Reader
-	left   int64 // how much may be read; bounds headers
-	used   bool  // it has answered before
-	since  time.Time
-
-	control syscall.RawConn
-	look    func(fd uintptr)
-	poll    [1]unix.PollFd
-	quiet   bool
+	*http1.Client
+	host      string
+	interrupt func()    // is Interrupt
+	since     time.Time // idle
 }
 
 // take gives a connection with a deadline for what comes: an idle one that the container has not closed, or a new one.
@@ -66,7 +46,7 @@ func (p *pool) take(ctx context.Context, deadline time.Time) (*connection, error
 		if c == nil {
 			break
 		}
-		if c.SetDeadline(deadline) == nil && c.isQuiet() {
+		if c.SetDeadline(deadline) == nil && c.Quiet() {
 			return c, nil
 		}
 		c.Close()
@@ -75,21 +55,15 @@ func (p *pool) take(ctx context.Context, deadline time.Time) (*connection, error
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{Conn: tcp}
-	c.reader = bufio.NewReaderSize(c, readBuffer)
-	if c.control, err = tcp.(*net.TCPConn).SyscallConn(); err == nil {
-		err = c.SetDeadline(deadline)
+	client, err := http1.NewClient(tcp.(*net.TCPConn), readBuffer)
+	if err == nil {
+		err = client.SetDeadline(deadline)
 	}
 	if err != nil {
 		tcp.Close()
 		return nil, err
 	}
-	c.look = func(fd uintptr) {
-		c.poll[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} //nolint:gosec // a descriptor
-		n, err := unix.Poll(c.poll[:], 0)
-		c.quiet = n == 0 && err == nil
-	}
-	return c, nil
+	return &connection{Client: client, host: p.address, interrupt: client.Interrupt}, nil
 }
 
 func (p *pool) pop() *connection {
@@ -107,7 +81,7 @@ func (p *pool) pop() *connection {
 
 // give takes a connection back whose answer has been read to its end.
 func (p *pool) give(c *connection) {
-	c.used, c.since = true, time.Now()
+	c.since = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed || len(p.idle) >= idlePerTarget {
@@ -151,81 +125,27 @@ func (p *pool) close() {
 	p.idle = nil
 }
 
-// isQuiet says that the container has neither closed the connection nor said anything unasked.
-func (c *connection) isQuiet() bool {
-	c.quiet = false
-	return c.reader.Buffered() == 0 && c.control.Control(c.look) == nil && c.quiet
-}
-
-// Read is the reader's, within what may be read.
-func (c *connection) Read(b []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, fmt.Errorf("the header of the container's answer has more than %d bytes", maxHeader)
-	}
-	n, err := c.Conn.Read(b[:min(int64(len(b)), c.left)])
-	c.left -= int64(n)
-	return n, err
-}
-
-// interrupt ends whatever is going on at the connection; it is not used any more.
-func (c *connection) interrupt() { _ = c.SetDeadline(time.Unix(1, 0)) } // it may be closed
-
-// question is all that http.ReadResponse must know of what was asked.
-var question = &http.Request{Method: http.MethodPost}
-
-// ask sends an invocation and gives the answer when its header is there. written delivers how the sending of a long one went,
-// and is nil for others. errUnsent: it may be sent again.
-func (c *connection) ask(in *platform.Invocation, path string) (response *http.Response, written chan error, err error) {
-	// 1. Write the request.
+// ask sends an invocation and receives the head of its answer. http1.ErrUnsent: it may be sent again.
+func (c *connection) ask(in *platform.Invocation, path string, out *http1.Answer) error {
 	text := buffers.Get().(*[]byte)
-	head, err := appendHead((*text)[:0], c.RemoteAddr().String(), path, in)
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(head)+len(in.Body) > atOnce || in.Spool != nil {
-		written = make(chan error, 1)
-		go func() { written <- c.write(head, in) }()
-	} else {
+	head, err := appendHead((*text)[:0], c.host, path, in)
+	switch {
+	case err != nil:
+		return err
+	case in.Spool != nil:
+		c.SendBeside(io.NewSectionReader(in.Spool, 0, in.Spool.Size()), head)
+	case len(head)+len(in.Body) > http1.AtOnce:
+		c.SendBeside(nil, head, in.Body)
+	default:
 		head = append(head, in.Body...)
-		n, err := c.Write(head)
+		err = c.Send(head)
 		*text = head
 		buffers.Put(text)
-		if err != nil {
-			if n == 0 && !errors.Is(err, errDeadline) {
-				err = errors.Join(errUnsent, err)
-			}
-			return nil, nil, err
-		}
 	}
-	// 2. Read the header of the answer. Those with 1xx only announce it.
-	c.left = maxHeader
-	for {
-		if response, err = http.ReadResponse(c.reader, question); err != nil {
-			return nil, written, noEnd(err)
-		}
-		if response.StatusCode < 100 || response.StatusCode > 199 || response.StatusCode == http.StatusSwitchingProtocols {
-			c.left = 1<<63 - 1
-			return response, written, nil
-		}
+	if err != nil {
+		return err
 	}
-}
-
-// write writes a long request.
-func (c *connection) write(head []byte, in *platform.Invocation) error {
-	parts := net.Buffers{head, in.Body}
-	_, err := parts.WriteTo(c.Conn)
-	if err == nil && in.Spool != nil {
-		_, err = io.Copy(c.Conn, io.NewSectionReader(in.Spool, 0, in.Spool.Size()))
-	}
-	return err
-}
-
-// noEnd is an error of reading; that a header ends early is no end of anything.
-func noEnd(err error) error {
-	if errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
-	}
-	return err
+	return c.Receive(out)
 }
 
 // buffers are for requests to be written from.

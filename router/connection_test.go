@@ -14,11 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stint-ml/stint/http1"
 	"github.com/stint-ml/stint/platform"
 )
 
 // scripted is a container that does with each of its connections what a test says; the number counts them from 1.
-func scripted(t *testing.T, serve func(number int, c net.Conn, r *bufio.Reader)) platform.Target {
+func scripted(t testing.TB, serve func(number int, c net.Conn, r *bufio.Reader)) platform.Target {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,7 +50,7 @@ func arrives(r *bufio.Reader) bool {
 	return err == nil
 }
 
-func single(t *testing.T, target platform.Target) *Router {
+func single(t testing.TB, target platform.Target) *Router {
 	t.Helper()
 	return open(t, platform.RouteVariant{Name: "v", Weight: 1, Targets: []platform.Target{target}})
 }
@@ -271,14 +272,51 @@ func TestOldIdleConnectionsAreSwept(t *testing.T) {
 	for _, age := range []time.Duration{2 * idleConnection, 0} {
 		ours, theirs := net.Pipe()
 		defer theirs.Close()
-		p.idle = append(p.idle, &connection{Conn: ours, since: time.Now().Add(-age)})
+		p.idle = append(p.idle, &connection{Client: &http1.Client{Conn: ours}, since: time.Now().Add(-age)})
 	}
 	old, fresh := p.idle[0], p.idle[1]
 	p.sweep()
 	if len(p.idle) != 1 || p.idle[0] != fresh || !p.sweeping {
 		t.Errorf("%d are left", len(p.idle))
 	}
-	if _, err := old.Conn.Write([]byte("x")); err == nil {
+	if _, err := old.Write([]byte("x")); err == nil {
 		t.Error("the old one is open")
+	}
+}
+
+// BenchmarkInvoke is an invocation through the router, at a container that does nothing but answer.
+func BenchmarkInvoke(b *testing.B) {
+	r := single(b, scripted(b, func(_ int, conn net.Conn, from *bufio.Reader) {
+		answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 16\r\n\r\n{\"answer\": 0.25}")
+		for {
+			held, err := from.Peek(1)
+			if err == nil {
+				held, err = from.Peek(from.Buffered()) // all of it came at once
+			}
+			if err == nil {
+				_, err = from.Discard(len(held))
+			}
+			if err == nil {
+				_, err = conn.Write(answer)
+			}
+			if err != nil {
+				return
+			}
+		}
+	}))
+	in := platform.Invocation{Endpoint: "e", Header: map[string][]string{"Content-Type": {"application/json"}, "Accept": {"*/*"}}, Body: []byte("{\"question\": 1}")}
+	ctx, leave := context.WithCancel(b.Context())
+	defer leave()
+	into := make([]byte, 1024)
+	b.ReportAllocs()
+	for b.Loop() {
+		a, err := r.Invoke(ctx, in)
+		if err == nil {
+			_, err = io.ReadFull(a.Body, into[:16])
+			a.Body.Close()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
 	}
 }

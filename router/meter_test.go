@@ -168,12 +168,10 @@ func (s slowly) Read([]byte) (int, error) {
 	return 1, nil
 }
 
-func (slowly) Close() error { return nil }
-
 func TestTheModelIsTimedAsLongAsItKeepsItsReaderWaiting(t *testing.T) {
 	t.Parallel()
 	c := newClock()
-	b := &answer{router: &Router{clock: c}, ctx: t.Context(), response: &http.Response{Body: slowly{c}}, model: time.Microsecond}
+	b := &answer{router: &Router{clock: c}, ctx: t.Context(), body: slowly{c}, model: time.Microsecond}
 	for range 3 {
 		_, _ = b.Read(make([]byte, 1))
 		c.advance(time.Hour) // the reader's own

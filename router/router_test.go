@@ -30,7 +30,7 @@ func says(word string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, word) }
 }
 
-func open(t *testing.T, variants ...platform.RouteVariant) *Router {
+func open(t testing.TB, variants ...platform.RouteVariant) *Router {
 	t.Helper()
 	r := New(Config{Metrics: telemetry.New(platform.SystemClock{}), Clock: platform.SystemClock{}, Log: slog.New(slog.DiscardHandler)})
 	t.Cleanup(r.Stop)

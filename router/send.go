@@ -5,10 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
 	"os"
 	"time"
 
+	"github.com/stint-ml/stint/http1"
 	"github.com/stint-ml/stint/platform"
 )
 
@@ -21,6 +21,7 @@ var errDeadline = os.ErrDeadlineExceeded
 // send hands an invocation to one target.
 func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t *target) (*platform.Answer, error) {
 	a := &answer{router: r, ctx: ctx, in: in, variant: v, target: t}
+	a.body = &a.head
 	deadline := time.Now().Add(cmp.Or(in.Limit, invokeTime))
 	for {
 		c, err := t.pool.take(ctx, deadline)
@@ -29,18 +30,17 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		}
 		sent := r.clock.Now()
 		a.connection, a.watching = c, context.AfterFunc(ctx, c.interrupt)
-		a.response, a.written, err = c.ask(&in, invocationPath) //nolint:bodyclose // that would read all the rest; Close deals with the connection
-		if err == nil {
+		if err = c.ask(&in, invocationPath, &a.head); err == nil {
 			a.model = r.clock.Now().Sub(sent)
-			a.whole = a.response.ContentLength == 0
-			if v.capturing.sampled() && a.response.StatusCode < 300 {
-				a.taken = v.capturing.take(a.response.ContentLength)
+			if v.capturing.sampled() && a.head.Status < 300 {
+				a.taken = v.capturing.take(a.head.Length)
 			}
-			return &platform.Answer{Variant: v.name, Target: t.Target, Status: a.response.StatusCode, Header: a.response.Header, Body: a}, nil
+			a.told = platform.Answer{Variant: v.name, Target: t.Target, Status: a.head.Status, Header: a.head.Header, Body: a}
+			return &a.told, nil
 		}
 		a.watching()
 		c.Close()
-		if c.used && errors.Is(err, errUnsent) && ctx.Err() == nil {
+		if c.Answered() && errors.Is(err, http1.ErrUnsent) && ctx.Err() == nil {
 			continue // the container had closed it just now; another one, or in the end a new one, will do
 		}
 		return nil, a.reason(err)
@@ -57,12 +57,12 @@ type answer struct {
 	target     *target
 	connection *connection
 	watching   func() bool // ends the watch on ctx; false: the connection has been interrupted
-	response   *http.Response
-	written    chan error
+	head       http1.Answer
+	body       io.Reader // of it
+	told       platform.Answer
 	taken      *taken // nil: it is not captured
 	model      time.Duration
-	whole      bool // the container came to its end
-	broken     bool // it did not, and not because the caller left
+	broken     bool // the container did not come to its end, and not because the caller left
 	closed     bool
 }
 
@@ -80,16 +80,12 @@ func (a *answer) reason(err error) error {
 // Read says ErrTooLate of an answer that is not whole when its time is over.
 func (a *answer) Read(p []byte) (int, error) {
 	from := a.router.clock.Now()
-	n, err := a.response.Body.Read(p)
+	n, err := a.body.Read(p)
 	a.model += a.router.clock.Now().Sub(from)
 	if a.taken != nil {
 		a.taken.note(p[:n])
 	}
-	switch {
-	case err == nil:
-	case errors.Is(err, io.EOF):
-		a.whole = true
-	default:
+	if err != nil && !errors.Is(err, io.EOF) {
 		a.broken = a.ctx.Err() == nil
 		err = a.reason(err)
 	}
@@ -102,31 +98,18 @@ func (a *answer) Close() error {
 		return nil
 	}
 	a.closed = true
-	if a.taken != nil && a.whole {
-		a.taken.end(&a.in, a.response.Header, a.router.clock.Now())
+	if a.taken != nil && a.head.Whole() {
+		a.taken.end(&a.in, a.head.Header, a.router.clock.Now())
 	}
-	if a.watching() && a.whole && !a.response.Close && a.hasBeenSent() {
+	if a.watching() && a.head.Reusable() {
 		a.target.pool.give(a.connection)
 	} else {
 		a.connection.Close()
 	}
 	a.target.busy.Add(-1)
 	a.router.meter.count(ended{
-		endpoint: a.in.Endpoint, variant: a.variant.name, config: a.variant.config, instances: len(a.variant.targets), status: a.response.StatusCode, failed: a.broken,
+		endpoint: a.in.Endpoint, variant: a.variant.name, config: a.variant.config, instances: len(a.variant.targets), status: a.head.Status, failed: a.broken,
 		model: a.model, overhead: max(0, a.router.clock.Now().Sub(a.in.Arrived)-a.model), // the clock may have been set meanwhile
 	})
 	return nil
-}
-
-// hasBeenSent says that all of the request was written.
-func (a *answer) hasBeenSent() bool {
-	if a.written == nil {
-		return true
-	}
-	select {
-	case err := <-a.written:
-		return err == nil
-	default:
-		return false
-	}
 }
