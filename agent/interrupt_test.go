@@ -24,8 +24,8 @@ const (
 	goesOn       = `trap '' TERM; echo ready; while :; do sleep 0.02; done`
 )
 
-// busy is what a machine that does other things as well may add to a time.
-const busy = time.Second
+// busy is what a machine that does other things as well may add to a time. Whoever does not keep a time takes far longer.
+const busy = 15 * time.Second
 
 // endsWithin waits for the agent and fails unless it was gone by the end of a notice given at a time.
 func (b *bench) endsWithin(t *testing.T, given time.Time, notice time.Duration) platform.Outcome {
@@ -148,7 +148,7 @@ func (b *bench) through(s *stuck) {
 
 func (s *stuck) await(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); s.held.Load() == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); s.held.Load() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the store is not used")
 		}
@@ -174,7 +174,7 @@ func TestInterruptionWhileDownloadingEndsAtOnce(t *testing.T) {
 // awaitNotice waits until the agent has told the notice.
 func (b *bench) awaitNotice(t *testing.T) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); inode(filepath.Join(b.cfg.Root, "input/spot-interruption.json")) == 0; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); inode(filepath.Join(b.cfg.Root, "input/spot-interruption.json")) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("no notice is told")
 		}

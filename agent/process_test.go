@@ -115,7 +115,7 @@ func newPlant(t testing.TB) *plant {
 	t.Cleanup(func() {
 		for _, id := range []platform.AgentID{"a", "b"} {
 			_ = r.Kill(context.Background(), id)
-			for deadline := time.Now().Add(10 * time.Second); r.Remove(context.Background(), id) != nil && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(60 * time.Second); r.Remove(context.Background(), id) != nil && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)
 			}
 		}
@@ -183,8 +183,9 @@ func TestAgentProcess(t *testing.T) {
 	p := newPlant(t)
 	p.start(t, `
 		echo "parent $PPID $(id -un) $(hostname)"
-		(setsid sh -c 'sleep 0.1' &) # an orphan, for the agent to reap
-		sleep 0.3; ls /proc > /tmp/list; grep -c '^[0-9]*$' /tmp/list
+		(setsid sh -c 'echo $$ > /tmp/orphan; sleep 0.1' &) # an orphan, for the agent to reap
+		while [ ! -s /tmp/orphan ] || [ -e /proc/$(cat /tmp/orphan) ]; do sleep 0.02; done
+		ls /proc > /tmp/list; grep -c '^[0-9]*$' /tmp/list
 		grep NoNewPrivs /proc/self/status
 		cat /proc/self/oom_score_adj
 		echo w > /opt/ml/model/w; pwd`)
@@ -212,7 +213,7 @@ func TestAgentProcessOutlivesTheServer(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.data, "agents/a/ml/go"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for { // it finishes without the server
 		reports, err := p.runner.Reports(context.Background(), "a", 0)
 		if err != nil {
@@ -245,7 +246,7 @@ func TestAgentProcessKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	var left []platform.Report
-	for deadline := time.Now().Add(20 * time.Second); len(left) == 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); len(left) == 0 && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		var err error
 		if left, err = p.runner.Reports(context.Background(), "a", acked); err != nil {
 			t.Fatal(err)

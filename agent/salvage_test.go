@@ -92,7 +92,7 @@ func (p *past) lay(t *testing.T, path string, f remnant) {
 func (p *past) tick(t *testing.T, path string) {
 	t.Helper()
 	probe := filepath.Join(t.TempDir(), "probe")
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
 		if err := os.WriteFile(probe, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -153,7 +153,7 @@ func TestManyLinesWhileTheServerIsAway(t *testing.T) {
 		}
 		return size
 	}
-	for deadline := time.Now().Add(20 * time.Second); spoolSize() < 2<<20; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); spoolSize() < 2<<20; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the spool does not fill")
 		}

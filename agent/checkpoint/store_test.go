@@ -307,7 +307,7 @@ func TestStalls(t *testing.T) {
 		select {
 		case s := <-ch:
 			return s
-		case <-time.After(30 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("waited for %s", what)
 			return told{}
 		}
@@ -323,13 +323,18 @@ func TestStalls(t *testing.T) {
 	}
 	select {
 	case <-committed:
-	case <-time.After(30 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("nothing was committed")
 	}
 	cancel()
 	<-ended
-	if len(stalls) != 0 {
-		t.Errorf("told %d times more", len(stalls))
+	close(stalls)
+	stalled := false
+	for s := range stalls { // on a machine that has much to do, it may have stalled again
+		if stalled == (s.cause != nil) {
+			t.Errorf("told twice: %+v", s)
+		}
+		stalled = s.cause != nil
 	}
 }
 

@@ -69,7 +69,7 @@ func TestAnswersStreamAndBreakOffAsTheContainersDo(t *testing.T) {
 		panic(http.ErrAbortHandler)
 	}
 	url := f.open(0, nil)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	request, _ := http.NewRequestWithContext(ctx, http.MethodPost, url+"/invocations", nil)
 	request.Header.Set(platform.TargetModelHeader, "a")
@@ -112,7 +112,7 @@ func TestACallerWhoLeavesEndsTheContainersWork(t *testing.T) {
 	}
 	select {
 	case <-ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the container works on for nobody")
 	}
 }
