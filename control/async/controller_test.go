@@ -277,7 +277,7 @@ func (w *world) object(u platform.URI) string {
 
 // eventually waits until a condition holds.
 func eventually(tb interface{ Fatalf(string, ...any) }, what string, holds func() bool) {
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !holds(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			tb.Fatalf("waited in vain for %s", what)
 		}
