@@ -65,7 +65,7 @@ func allow(actions string) string {
 // eventually waits for what other goroutines bring about.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !condition(); {
+	for deadline := time.Now().Add(60 * time.Second); !condition(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not happen", what)
 		}

@@ -259,7 +259,7 @@ func TestIdleConnectionsAreClosedWithTheirRoute(t *testing.T) {
 		end()
 		select {
 		case <-ended:
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("%s: the connection is open", name)
 		}
 	}

@@ -136,7 +136,7 @@ func TestACallerWhoLeavesEndsTheContainersWork(t *testing.T) {
 		_ = r.Body.Close()
 		select {
 		case <-body.closed:
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("%s: the container works on for nobody", path)
 		}
 	}

@@ -102,7 +102,7 @@ func writeUntilKilled(t *testing.T, c *awss3.Client, bucket string, kill func())
 	t.Helper()
 	const workers, enough = 8, 25
 	acknowledged := make([]int, workers)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	var wg sync.WaitGroup
 	for w := range workers {

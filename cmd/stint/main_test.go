@@ -194,7 +194,7 @@ func (b *bundle) write(name string, attempt int64, lines ...string) {
 // eventually polls a condition that another goroutine brings about.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for !condition() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not happen", what)

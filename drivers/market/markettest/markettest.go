@@ -11,7 +11,7 @@ import (
 )
 
 // patience is how long news may take.
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 // Case is a driver under test.
 type Case struct {

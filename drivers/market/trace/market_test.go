@@ -116,7 +116,7 @@ func TestAnotherTypeIsUnknown(t *testing.T) {
 // heard waits for news, letting time pass by the step until it comes.
 func heard(t *testing.T, m platform.Market, clock *sim.Clock, step time.Duration) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
 		select {
 		case <-m.Changed():
 			return

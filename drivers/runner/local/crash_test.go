@@ -164,7 +164,7 @@ func TestServerKilledWhileStarting(t *testing.T) {
 		for range ids {
 			select {
 			case <-r.Ended():
-			case <-time.After(20 * time.Second):
+			case <-time.After(60 * time.Second):
 				t.Fatal("an agent does not end")
 			}
 		}

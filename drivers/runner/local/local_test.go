@@ -183,7 +183,7 @@ func waitEnd(t *testing.T, r *local.Runner, id string) {
 		if string(got) != id {
 			t.Fatalf("%s ended, want %s", got, id)
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatalf("agent %s does not end", id)
 	}
 }
@@ -198,7 +198,7 @@ func must(t *testing.T, err error) {
 // eventually polls a condition.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(60 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("in vain: %s", what)
 		}

@@ -20,7 +20,7 @@ const (
 )
 
 // patience bounds every wait of the suite.
-const patience = 20 * time.Second
+const patience = 60 * time.Second
 
 // Harness is what a test of one implementation brings.
 type Harness struct {
