@@ -1,10 +1,10 @@
 package router
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,17 +12,19 @@ import (
 )
 
 // Data capture: a sample of the requests to a variant and of its answers goes to S3 as lines of JSON, as "Data capture" of the
-// developer guide has them. A request only puts what it has in memory anyway into a queue; all else is done beside. What the
-// store cannot follow is dropped, and counted.
+// developer guide has them. A request that is captured adds its line to a page in memory when its answer has come to its end; all
+// else is done beside, a page at a time. What the store cannot follow is dropped, and counted.
 
 // The bounds of data capture.
 const (
 	captureAge   = 5 * time.Second // how long a line waits at most; also what a kill may cost
-	captureFile  = 4 << 20         // bytes that are not waited with any longer
-	captureQueue = 32 << 20        // bytes that wait for the store, of one variant
+	captureFile  = 8 << 20         // bytes that are not waited with any longer: what a file has, its lines do not share the cost of
+	captureQueue = 32 << 20        // bytes of lines that wait for the store, of one variant
 	captureEach  = 1 << 20         // bytes of a request, and of an answer; what is longer is not captured
 	captureTold  = time.Minute     // losses are told of at most so often
 	captureLast  = 10 * time.Second
+	pageGrown    = 512 << 10
+	scratchKept  = 64 << 10 // of what a request used to make its line, so much is kept for the next one
 )
 
 // recorder is all captures of a Router.
@@ -51,12 +53,21 @@ type tape struct {
 	full chan struct{}
 
 	mu      sync.Mutex
-	waiting []exchange
-	bytes   int // of waiting, and of what is being written
+	pages   []*page // lines are added to the last one
+	spare   []*page // that were written; their memory serves again
+	waiting int     // bytes of pages
+	saving  int     // bytes that are being written
 	writing bool
 
 	lost, long int64 // since it was told last: for want of room or by the store; because they were too long
 	told       time.Time
+}
+
+// page is lines that become a file.
+type page struct {
+	since time.Time // the time of its first line; all are of that hour
+	text  []byte
+	lines int64
 }
 
 func newRecorder(c Config) *recorder {
@@ -134,20 +145,29 @@ func (c *capturing) sampled() bool {
 	return c != nil && (c.Percent >= 100 || rand.IntN(100) < c.Percent)
 }
 
-// taken is an invocation that is being captured.
+// taken is an invocation that is being captured. It is used again for others.
 type taken struct {
 	*capturing
-	output []byte
-	long   bool // there is more than is captured
+	output, line []byte
+	long         bool // there is more than is captured
 }
 
-// take begins to capture an invocation whose answer has so many bytes, if it says so.
-func (c *capturing) take(length int64) *taken {
-	t := &taken{capturing: c}
-	if c.Output && length > 0 && length <= captureEach {
-		t.output = make([]byte, 0, length)
-	}
+var takings = sync.Pool{New: func() any { return new(taken) }}
+
+// take begins to capture an invocation. drop or end follows.
+func (c *capturing) take() *taken {
+	t := takings.Get().(*taken)
+	t.capturing = c
 	return t
+}
+
+// drop ends the capture of an invocation that is not kept.
+func (c *taken) drop() {
+	if cap(c.output)+cap(c.line) > scratchKept {
+		c.output, c.line = nil, nil
+	}
+	*c = taken{output: c.output[:0], line: c.line[:0]}
+	takings.Put(c)
 }
 
 // note keeps what an answer's reader has read.
@@ -155,7 +175,7 @@ func (c *taken) note(p []byte) {
 	switch {
 	case c.long || !c.Output:
 	case len(c.output)+len(p) > captureEach:
-		c.long, c.output = true, nil
+		c.long = true
 	default:
 		c.output = append(c.output, p...)
 	}
@@ -163,37 +183,72 @@ func (c *taken) note(p []byte) {
 
 // end puts an invocation on the tape whose answer has come to its end.
 func (c *taken) end(in *platform.Invocation, header map[string][]string, at time.Time) {
-	x := exchange{at: at, header: in.Header, returned: header, how: c.Capture}
-	if c.Input {
-		x.input = in.Body
-		c.long = c.long || in.Spool != nil || len(in.Body) > captureEach
+	defer c.drop()
+	if c.long || c.Input && (in.Spool != nil || len(in.Body) > captureEach) {
+		c.tape.miss()
+		return
 	}
-	if c.Output {
-		x.output = c.output
-	}
-	c.tape.put(x, c.long)
+	x := exchange{at: at, header: in.Header, returned: header, input: in.Body, output: c.output, how: c.Capture}
+	c.line = x.appendLine(c.line)
+	c.tape.put(c.line, at)
 }
 
-// put queues what was captured, unless there is no room.
-func (t *tape) put(x exchange, long bool) {
-	size := x.size()
+// miss counts an invocation that was too long.
+func (t *tape) miss() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	switch {
-	case long:
-		t.long++
-	case t.bytes+size > captureQueue:
+	t.long++
+	t.wake()
+}
+
+// put queues a line, unless there is no room.
+func (t *tape) put(line []byte, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.waiting+t.saving+len(line) > captureQueue {
 		t.lost++
-	default:
-		t.waiting = append(t.waiting, x)
-		t.bytes += size
+	} else {
+		t.open(len(line), at).add(line)
+		t.waiting += len(line)
 	}
-	if t.bytes >= captureFile {
+	if t.waiting >= captureFile {
 		select {
 		case t.full <- struct{}{}:
 		default:
 		}
 	}
+	t.wake()
+}
+
+// open gives the page for a line; the caller holds the lock. There is room for what comes until a full page is taken, so that this does
+// not become a file of its own.
+func (t *tape) open(size int, at time.Time) *page {
+	if last := len(t.pages) - 1; last >= 0 {
+		p := t.pages[last]
+		if len(p.text)+size <= captureFile+captureEach && p.since.Truncate(time.Hour).Equal(at.Truncate(time.Hour)) {
+			return p
+		}
+	}
+	p := &page{}
+	if last := len(t.spare) - 1; last >= 0 {
+		p, t.spare = t.spare[last], t.spare[:last]
+	}
+	p.since = at
+	t.pages = append(t.pages, p)
+	return p
+}
+
+// add adds a line. What has grown to pageGrown gets all the memory of a page at once, as to grow by and by is to copy again and again.
+func (p *page) add(line []byte) {
+	if need := len(p.text) + len(line); need > cap(p.text) && need > pageGrown {
+		p.text = slices.Grow(p.text, max(captureFile+captureEach-len(p.text), len(line)))
+	}
+	p.text = append(p.text, line...)
+	p.lines++
+}
+
+// wake sees to it that somebody writes; the caller holds the lock.
+func (t *tape) wake() {
 	if !t.writing && t.enter() {
 		t.writing = true
 		go t.write()
@@ -213,59 +268,62 @@ func (t *tape) write() {
 			last = true
 		}
 		release()
-		// 2. Take them, or end.
+		// 2. Take them, or end. As many pages as come at a time are kept for the next ones: none, when there is nothing.
 		t.mu.Lock()
-		batch, size := t.waiting, t.bytes
-		t.waiting = nil
-		t.writing = len(batch) > 0
+		select {
+		case <-t.full: // it was filled further meanwhile
+		default:
+		}
+		pages := t.pages
+		t.pages, t.saving, t.waiting = nil, t.waiting, 0
+		t.writing = len(pages) > 0
 		t.tell(last)
+		t.spare = slices.Delete(t.spare, 0, max(0, len(t.spare)-len(pages)))
 		t.mu.Unlock()
-		if len(batch) == 0 {
+		if len(pages) == 0 {
 			return
 		}
 		// 3. Write them.
-		failed := t.save(batch, last)
-		t.mu.Lock()
-		t.bytes -= size
-		t.lost += failed
-		t.mu.Unlock()
+		for _, p := range pages {
+			t.finish(p, t.save(p, last))
+		}
 	}
 }
 
-// save writes a batch, a file for each hour in it, and gives how many lines the store has not taken.
-func (t *tape) save(batch []exchange, last bool) (failed int64) {
+// finish counts a page as written, or lost.
+func (t *tape) finish(p *page, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.saving -= len(p.text)
+	if err != nil {
+		t.lost += p.lines // and its memory is let go of: what was broken off may still read it
+		return
+	}
+	t.spare = append(t.spare, &page{text: p.text[:0]})
+}
+
+// save writes a page as a file.
+func (t *tape) save(p *page, last bool) error {
 	ctx, cancel := context.Background(), func() {}
 	if last {
 		ctx, cancel = context.WithTimeout(ctx, captureLast)
 	}
 	defer cancel()
 	blobs, err := t.blobs(t.role)
-	for len(batch) > 0 {
-		n := 1
-		hour := batch[0].at.Truncate(time.Hour)
-		for n < len(batch) && batch[n].at.Truncate(time.Hour).Equal(hour) {
-			n++
-		}
-		if err == nil {
-			err = blobs.Upload(ctx, t.file(batch[0].at), bytes.NewReader(lines(batch[:n])))
-		}
-		if err != nil {
-			t.log.Warn("captured data could not be written and is lost", slog.String("endpoint", t.endpoint), slog.String("variant", t.variant),
-				slog.String("destination", string(t.destination)), slog.Int("lines", n), slog.Any("error", err))
-			failed += int64(n)
-			err = nil
-			if blobs == nil {
-				return failed + int64(len(batch)-n)
-			}
-		}
-		batch = batch[n:]
+	if err == nil {
+		whole := func(yield func(platform.Piece, error) bool) { yield(platform.Piece{Data: p.text}, nil) }
+		_, err = blobs.Compose(ctx, t.file(p.since), whole, platform.Composing{})
 	}
-	return failed
+	if err != nil {
+		t.log.Warn("captured data could not be written and is lost", slog.String("endpoint", t.endpoint), slog.String("variant", t.variant),
+			slog.String("destination", string(t.destination)), slog.Int64("lines", p.lines), slog.Any("error", err))
+	}
+	return err
 }
 
 // file names a file by the time of its first line.
 func (t *tape) file(at time.Time) platform.URI {
-	return t.destination.Join(t.endpoint, t.variant, at.Format("2006/01/02/15"), at.Format("04-05-000")+"-"+newUUID()+".jsonl")
+	return t.destination.Join(t.endpoint, t.variant, at.Format("2006/01/02/15"), at.Format("04-05-000")+"-"+string(appendUUID(nil))+".jsonl")
 }
 
 // tell tells of losses now and then; the caller holds the lock.

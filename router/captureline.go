@@ -2,7 +2,8 @@ package router
 
 import (
 	"encoding/base64"
-	"fmt"
+	"encoding/binary"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -27,23 +28,8 @@ type exchange struct {
 	how              *platform.Capture
 }
 
-// size is about how much memory it keeps.
-func (x *exchange) size() int { return len(x.input) + len(x.output) + 1024 }
-
-// lines are captured invocations as a file holds them: each a line of JSON with the members of the developer guide, in its order.
-// They are put together here, as a general encoder takes longer for a line than the rest of capture.
-func lines(batch []exchange) []byte {
-	size := 0
-	for i := range batch {
-		size += batch[i].size()
-	}
-	out := make([]byte, 0, size+size/4)
-	for i := range batch {
-		out = batch[i].appendLine(out)
-	}
-	return out
-}
-
+// appendLine adds it as a file holds it: a line of JSON with the members of the developer guide, in its order. It is put together
+// here, as a general encoder takes longer for a line than the rest of capture.
 func (x *exchange) appendLine(b []byte) []byte {
 	b = append(b, `{"captureData":{`...)
 	if x.how.Input {
@@ -56,7 +42,7 @@ func (x *exchange) appendLine(b []byte) []byte {
 		b = x.appendPayload(append(b, `"endpointOutput":`...), "OUTPUT", x.returned, x.output)
 	}
 	b = append(b, `},"eventMetadata":{"eventId":"`...)
-	b = append(b, newUUID()...)
+	b = appendUUID(b)
 	attributes := x.returned[headerAttributes]
 	if len(attributes) == 0 {
 		attributes = x.header[headerAttributes]
@@ -67,14 +53,14 @@ func (x *exchange) appendLine(b []byte) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = appendText(b, strings.ToValidUTF8(a, "\uFFFD"))
+			b = appendText(b, []byte(strings.ToValidUTF8(a, "\uFFFD")))
 		}
 		b = append(b, ']')
 	} else {
 		b = append(b, '"')
 	}
 	if id := firstOf(x.header[headerInferenceID]); id != "" {
-		b = appendText(append(b, `,"inferenceId":`...), id)
+		b = appendText(append(b, `,"inferenceId":`...), []byte(id))
 	}
 	b = x.at.UTC().AppendFormat(append(b, `,"inferenceTime":"`...), time.RFC3339)
 	return append(b, `"},"eventVersion":"0"}`+"\n"...)
@@ -92,7 +78,7 @@ func firstOf(values []string) string {
 func (x *exchange) appendPayload(b []byte, mode string, header map[string][]string, data []byte) []byte {
 	kind := firstOf(header[headerContentType])
 	encoding := x.encoding(kind, data)
-	b = appendText(append(b, `{"observedContentType":`...), kind)
+	b = appendText(append(b, `{"observedContentType":`...), []byte(kind))
 	b = append(append(b, `,"mode":"`...), mode...)
 	b = append(b, `","data":`...)
 	if encoding == "BASE64" {
@@ -118,36 +104,69 @@ func (x *exchange) encoding(kind string, data []byte) string {
 	return "BASE64"
 }
 
-// appendText adds a text, which is valid UTF-8, as a JSON string.
-func appendText[T string | []byte](b []byte, text T) []byte {
-	const digits = "0123456789abcdef"
+// appendText adds a text, which is valid UTF-8, as a JSON string. It goes by eight bytes at once, as most need no escape: they are
+// added, and taken back from the first one on that does.
+func appendText(b, text []byte) []byte {
 	b = append(b, '"')
-	from := 0
-	for i := range len(text) {
-		c := text[i]
-		if c >= ' ' && c != '"' && c != '\\' {
+	for len(text) >= 8 {
+		word := binary.LittleEndian.Uint64(text)
+		b = binary.LittleEndian.AppendUint64(b, word)
+		marks := escaped(word)
+		if marks == 0 {
+			text = text[8:]
 			continue
 		}
-		b = append(b, text[from:i]...)
-		from = i + 1
-		switch c {
-		case '"', '\\':
-			b = append(b, '\\', c)
-		case '\n':
-			b = append(b, '\\', 'n')
-		case '\r':
-			b = append(b, '\\', 'r')
-		case '\t':
-			b = append(b, '\\', 't')
-		default:
-			b = append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+		plain := bits.TrailingZeros64(marks) / 8
+		b = appendEscape(b[:len(b)-8+plain], text[plain])
+		text = text[plain+1:]
+	}
+	for _, c := range text {
+		if c < ' ' || c == '"' || c == '\\' {
+			b = appendEscape(b, c)
+		} else {
+			b = append(b, c)
 		}
 	}
-	return append(append(b, text[from:]...), '"')
+	return append(b, '"')
 }
 
-// newUUID is a random name, of version 4. It needs to be unlike others, not unforeseeable.
-func newUUID() string {
-	high, low := rand.Uint64(), rand.Uint64()
-	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", high>>32, high>>16&0xffff, high&0xfff, low>>48&0x3fff|0x8000, low&0xffffffffffff)
+// escaped marks, of eight bytes, those by their top bit that a JSON string cannot hold as they are. Of the marks only the lowest
+// is to be trusted: those above may come of a borrow.
+func escaped(word uint64) uint64 {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quote, backslash := word^'"'*ones, word^'\\'*ones
+	return ((word-' '*ones)&^word | (quote-ones)&^quote | (backslash-ones)&^backslash) & tops
+}
+
+// appendEscape adds a character that needs it.
+func appendEscape(b []byte, c byte) []byte {
+	switch c {
+	case '"', '\\':
+		return append(b, '\\', c)
+	case '\n':
+		return append(b, '\\', 'n')
+	case '\r':
+		return append(b, '\\', 'r')
+	case '\t':
+		return append(b, '\\', 't')
+	}
+	return append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+}
+
+const digits = "0123456789abcdef"
+
+// appendUUID adds a random name, of version 4. It needs to be unlike others, not unforeseeable.
+func appendUUID(b []byte) []byte {
+	high, low := rand.Uint64()&^(0xf<<12)|4<<12, rand.Uint64()&^(3<<62)|2<<62
+	for i := range 32 {
+		if i == 8 || i == 12 || i == 16 || i == 20 {
+			b = append(b, '-')
+		}
+		word := high
+		if i >= 16 {
+			word = low
+		}
+		b = append(b, digits[word>>(60-i%16*4)&15])
+	}
+	return b
 }

@@ -33,7 +33,7 @@ func (r *Router) send(ctx context.Context, in platform.Invocation, v *variant, t
 		if err = c.ask(&in, invocationPath, &a.head); err == nil {
 			a.model = r.clock.Now().Sub(sent)
 			if v.capturing.sampled() && a.head.Status < 300 {
-				a.taken = v.capturing.take(a.head.Length)
+				a.taken = v.capturing.take()
 			}
 			a.told = platform.Answer{Variant: v.name, Target: t.Target, Status: a.head.Status, Header: a.head.Header, Body: a}
 			return &a.told, nil
@@ -98,9 +98,7 @@ func (a *answer) Close() error {
 		return nil
 	}
 	a.closed = true
-	if a.taken != nil && a.head.Whole() {
-		a.taken.end(&a.in, a.head.Header, a.router.clock.Now())
-	}
+	a.capture()
 	if a.watching() && a.head.Reusable() {
 		a.target.pool.give(a.connection)
 	} else {
@@ -112,4 +110,17 @@ func (a *answer) Close() error {
 		model: a.model, overhead: max(0, a.router.clock.Now().Sub(a.in.Arrived)-a.model), // the clock may have been set meanwhile
 	})
 	return nil
+}
+
+// capture keeps the invocation, if it is one of those and has come to its end.
+func (a *answer) capture() {
+	if a.taken == nil {
+		return
+	}
+	if a.head.Whole() {
+		a.taken.end(&a.in, a.head.Header, a.router.clock.Now())
+	} else {
+		a.taken.drop()
+	}
+	a.taken = nil // it serves others
 }

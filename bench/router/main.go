@@ -59,7 +59,7 @@ func main() {
 	flag.DurationVar(&o.each, "each", 5*time.Second, "`TIME` of each measurement")
 	flag.IntVar(&o.rounds, "rounds", 3, "`ROUNDS`, of which the median counts")
 	flag.DurationVar(&o.soak, "soak", 3*time.Minute, "`TIME` of the soak")
-	flag.StringVar(&o.only, "only", "speed,idle,stream,soak", "`PARTS` to run; there is load besides, which is Stint at work alone, for a profile")
+	flag.StringVar(&o.only, "only", "speed,idle,stream,soak", "`PARTS` to run; besides, there are capture, which is data capture alone, and load and loadcaptured, which keep Stint alone at work, for a profile")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -96,7 +96,7 @@ func run(ctx context.Context, o options) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context) error
-	}{{"speed", b.speed}, {"load", b.load}, {"idle", b.idle}, {"stream", b.stream}, {"soak", b.soakFor}} {
+	}{{"speed", b.speed}, {"capture", b.capture}, {"load", b.load}, {"loadcaptured", b.loadCaptured}, {"idle", b.idle}, {"stream", b.stream}, {"soak", b.soakFor}} {
 		if !slices.Contains(strings.Split(o.only, ","), part.name) {
 			continue
 		}

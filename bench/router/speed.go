@@ -83,20 +83,25 @@ func (b *bench) speed(ctx context.Context) error {
 		}
 		b.tell(w.name, ways)
 	}
-	on, off := b.ways(&worker{name: captured})[2], b.ways(b.workers[0])[2]
-	on.name, off.name = "Stint, capture on", "Stint, capture off"
-	if err := b.inTurn(ctx, "fast", []*way{on, off}); err != nil {
+	if err := b.capture(ctx); err != nil || b.peer == nil {
 		return err
-	}
-	b.tellCapture(on, off)
-	if b.peer == nil {
-		return nil
 	}
 	v := &way{name: "uvicorn + Starlette", address: b.peer.address, request: plain}
 	if err := b.inTurn(ctx, "peer", []*way{v}); err != nil {
 		return err
 	}
 	b.report.Row("Python server without a proxy: uvicorn + Starlette, echo", "", "", fmt.Sprintf("%s, %.0f/s", span(v.calm), rate(v)), nil)
+	return nil
+}
+
+// capture measures Stint's way with capture and without, in turn.
+func (b *bench) capture(ctx context.Context) error {
+	on, off := b.ways(&worker{name: captured})[2], b.ways(b.workers[0])[2]
+	on.name, off.name = "Stint, capture on", "Stint, capture off"
+	if err := b.inTurn(ctx, "fast", []*way{on, off}); err != nil {
+		return err
+	}
+	b.tellCapture(on, off)
 	return nil
 }
 
@@ -248,12 +253,19 @@ func (b *bench) detail(name string, v *way) {
 }
 
 // load keeps Stint busy before the container that costs nothing.
-func (b *bench) load(ctx context.Context) error {
-	v := b.ways(b.workers[0])[2]
+func (b *bench) load(ctx context.Context) error { return b.keepBusy(ctx, "load", b.workers[0].name) }
+
+// loadCaptured does it with data capture.
+func (b *bench) loadCaptured(ctx context.Context) error {
+	return b.keepBusy(ctx, "loadcaptured", captured)
+}
+
+func (b *bench) keepBusy(ctx context.Context, part, endpoint string) error {
+	v := b.ways(&worker{name: endpoint})[2]
 	if err := v.measure(ctx, b.each); err != nil {
 		return err
 	}
-	b.detail("load", v)
-	b.report.Row("fast: CPU a request", "", micros2(v), "", nil)
+	b.detail(part, v)
+	b.report.Row(endpoint+": CPU a request", "", micros2(v), "", nil)
 	return nil
 }
