@@ -87,12 +87,14 @@ func fieldName(s string) (name string, plain bool) {
 }
 
 // inName are the bytes of which names of fields consist: RFC 9110, section 5.6.2.
-var inName = func() (in [256]bool) {
-	for _, c := range "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {
-		in[c] = true
+var inName = bytesOf("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+func bytesOf(s string) (in [256]bool) {
+	for i := range len(s) {
+		in[s[i]] = true
 	}
 	return in
-}()
+}
 
 // usual are the names that AWS's clients and common model servers write otherwise.
 var usual = func() map[string]string {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"github.com/stint-ml/stint/http1"
 )
 
 // firstRead is how much memory a declared Content-Length may claim before any
@@ -22,6 +24,13 @@ func ReadBody(r *http.Request, limit int64) ([]byte, error) {
 	}
 	if r.ContentLength > limit {
 		return nil, tooLarge(fmt.Sprintf("The request body of %d bytes exceeds the maximum of %d bytes.", r.ContentLength, limit))
+	}
+	if short, ok := r.Body.(*http1.Body); ok {
+		body, err := short.Whole()
+		if err != nil {
+			return nil, incomplete(r, len(body), err)
+		}
+		return body, nil
 	}
 	if r.ContentLength > 0 && r.ContentLength <= firstRead { // most: read in one go
 		body := make([]byte, r.ContentLength)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/stint-ml/stint/http1"
 )
 
 // Limits of every server. There is no bound on the time of a whole request:
@@ -25,14 +27,16 @@ const (
 type ServerConfig struct {
 	Addr    string // "host:port"; port 0 picks a free one
 	Handler http.Handler
-	Log     *slog.Logger
+	// Short is the path below which POST requests are many and small: they go the short way (package http1). "" for none.
+	Short string
+	Log   *slog.Logger
 }
 
 // Server is an HTTP server with the limits of this package and a graceful end.
 // It serves once: after Stop it cannot be started again. Its methods are safe
 // for concurrent use.
 type Server struct {
-	http *http.Server
+	http *http1.Server
 	done chan struct{} // closed when serving has ended
 
 	mu       sync.Mutex
@@ -44,13 +48,17 @@ type Server struct {
 // NewServer returns a server that is not listening yet.
 func NewServer(config ServerConfig) *Server {
 	return &Server{
-		http: &http.Server{
-			Addr:              config.Addr,
-			Handler:           config.Handler,
-			ReadHeaderTimeout: readHeaderTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+		http: &http1.Server{
+			Rest: &http.Server{
+				Addr:              config.Addr,
+				Handler:           config.Handler,
+				ReadHeaderTimeout: readHeaderTimeout,
+				IdleTimeout:       idleTimeout,
+				MaxHeaderBytes:    maxHeaderBytes,
+				ErrorLog:          slog.NewLogLogger(config.Log.Handler(), slog.LevelWarn),
+			},
+			Prefix: config.Short,
+			Log:    config.Log,
 		},
 		done: make(chan struct{}),
 	}
@@ -68,9 +76,9 @@ func (s *Server) Start() error {
 	if s.listener != nil {
 		return fmt.Errorf("server on %s is already started", s.listener.Addr())
 	}
-	listener, err := net.Listen("tcp", s.http.Addr)
+	listener, err := net.Listen("tcp", s.http.Rest.Addr)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", s.http.Addr, err)
+		return fmt.Errorf("listen on %s: %w", s.http.Rest.Addr, err)
 	}
 	s.listener = listener
 	go s.serve(listener)

@@ -17,8 +17,10 @@ import (
 	"github.com/stint-ml/stint/wire"
 )
 
+// Path is what invocations are below.
+const Path = "/endpoints/"
+
 const (
-	pathPrefix  = "/endpoints/"
 	maxPayload  = 25 << 20 // AWS's, for a real-time invocation
 	maxOriginal = 10 << 10 // bytes of a container's error that its caller is told
 	retryAfter  = "1"      // seconds, for a caller who comes while every container has enough to do
@@ -63,7 +65,7 @@ func New(config Config) *api.Service {
 	s := &service{config}
 	return &api.Service{
 		Model:   &shapes.Service{Name: "sagemaker-runtime", Protocols: []string{"rest-json"}, SigningName: "sagemaker"},
-		MaxBody: maxPayload, Path: pathPrefix, Serve: s.serve,
+		MaxBody: maxPayload, Path: Path, Serve: s.serve,
 	}
 }
 
@@ -71,7 +73,7 @@ type service struct{ Config }
 
 // serve finds the operation by its path.
 func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWriter, r *http.Request, body []byte) error {
-	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, pathPrefix), "/")
+	name, path, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, Path), "/")
 	if r.Method == http.MethodPost && path == asyncPath {
 		return s.enqueue(ctx, call, w, r, name, body)
 	}

@@ -284,7 +284,7 @@ func (s *Server) startFront(context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.front = wire.NewServer(wire.ServerConfig{Addr: s.Listen, Handler: door, Log: s.Log})
+	s.front = wire.NewServer(wire.ServerConfig{Addr: s.Listen, Handler: door, Short: runtime.Path, Log: s.Log})
 	if err := s.front.Start(); err != nil {
 		return err
 	}
