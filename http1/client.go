@@ -35,7 +35,7 @@ var (
 // read to the end. All of it happens in the goroutine of who asks. An http.Transport has two of its own for each connection, and
 // to wake them costs more than all the rest.
 //
-// Deadlines are the caller's to set. Only Interrupt and Close may be called while something else is under way.
+// Deadlines are the caller's to set. Only Interrupt, and the Close of Conn, may be called while something else is under way.
 type Client struct {
 	net.Conn // to be read only by way of Receive
 	in       bounded
@@ -101,7 +101,7 @@ func (c *Client) Send(request []byte) error {
 }
 
 // SendBeside begins to write a longer request, of parts and then rest, which may be nil. It goes on while the answer is received, as a
-// server may answer before it has read all, or not read all. The parts are not to be changed afterwards.
+// server may answer before it has read all, or not read all: what is sent must stay as it is until the exchange is over or Close has returned.
 func (c *Client) SendBeside(rest io.Reader, parts ...[]byte) {
 	beside := make(chan error, 1)
 	c.beside = beside
@@ -112,6 +112,14 @@ func (c *Client) SendBeside(rest io.Reader, parts ...[]byte) {
 		}
 		beside <- err
 	}()
+}
+
+// Close ends the connection, and waits until nothing of a request is read any more.
+func (c *Client) Close() {
+	c.Conn.Close()
+	if c.beside != nil {
+		c.beside <- <-c.beside
+	}
 }
 
 // sent says that all of the request has been written.

@@ -10,15 +10,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
 
 	"github.com/stint-ml/stint/agent"
-	"github.com/stint-ml/stint/decide/records"
 	"github.com/stint-ml/stint/platform"
-	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
 const (
@@ -36,22 +33,9 @@ type Sender struct {
 	conns []*connection
 	work  chan *exchange // has room for all exchanges, so that nobody waits for somebody to take one
 	free  chan *exchange // all exchanges that there are: what is in memory is bounded by them
+	pace  pace
 
 	active sync.WaitGroup // calls of Object
-}
-
-// exchange is one payload, on its way there or back.
-type exchange struct {
-	ctx     context.Context // of its object
-	input   []byte          // the records as they are
-	count   int             // of them
-	given   []byte          // what the model is given of them
-	payload []byte          // what is sent: one of these two
-	answer  []byte
-	err     error
-	done    chan struct{} // holds a token when it is answered
-	in      io.Reader     // instead of a payload: an object that is streamed
-	out     io.Writer
 }
 
 // NewSender makes a sender; Close must be called. When ctx ends, so does all that is under way.
@@ -94,26 +78,53 @@ func (s *Sender) Close() {
 
 // serve answers exchanges over one connection until the sender is closed.
 func (s *Sender) serve(c *connection) {
+	defer c.drop()
 	for x := range s.work {
-		x.err = s.send(c, x)
+		began := s.Clock.Now()
+		x.err = s.answer(c, x)
+		s.pace.note(len(x.parts), s.Clock.Now().Sub(began))
 		x.done <- struct{}{}
 	}
 }
 
-// send does one request, and again while it may do better.
-func (s *Sender) send(c *connection, x *exchange) (err error) {
+// answer has all payloads of an exchange answered.
+func (s *Sender) answer(c *connection, x *exchange) error {
+	if x.in != nil { // what has been read of it is gone: its object is done again as a whole, or not
+		if err := s.over(x); err != nil {
+			return err
+		}
+		return c.stream(s.ctx, x.in, x.out)
+	}
+	for i := range x.parts {
+		start := len(x.answers)
+		if err := s.send(c, x, s.payload(x, i)); err != nil {
+			return err
+		}
+		if s.EndLines && !s.asks() && !bytes.HasSuffix(x.answers[start:], []byte{'\n'}) {
+			x.answers = append(x.answers, '\n')
+		}
+		x.parts[i].answer = len(x.answers)
+	}
+	return nil
+}
+
+// over tells why nothing is to be sent any more of an exchange.
+func (s *Sender) over(x *exchange) error {
+	if x.ctx.Err() != nil {
+		return context.Cause(x.ctx)
+	}
+	return context.Cause(s.ctx)
+}
+
+// send does one request, and again while it may do better, and appends the answer.
+func (s *Sender) send(c *connection, x *exchange, payload []byte) error {
 	pause := firstPause
 	for try := 0; ; try++ {
-		if x.ctx.Err() != nil {
-			return context.Cause(x.ctx)
+		if err := s.over(x); err != nil {
+			return err
 		}
-		if s.ctx.Err() != nil {
-			return context.Cause(s.ctx)
-		}
-		if x.in != nil { // what has been read of it is gone: its object is done again as a whole, or not
-			return c.stream(s.ctx, x.in, x.out)
-		}
-		x.answer, err = c.post(s.ctx, x.payload, x.answer[:0])
+		answers, err := c.post(s.ctx, payload, x.answers)
+		x.answers = answers
 		if err == nil || try >= s.Retries || !transient(err) || platform.KindOf(err) == platform.Invalid {
 			return err
 		}
@@ -122,10 +133,8 @@ func (s *Sender) send(c *connection, x *exchange) (err error) {
 		case <-fired:
 		case <-x.ctx.Done():
 			stop()
-			return context.Cause(x.ctx)
 		case <-s.ctx.Done():
 			stop()
-			return context.Cause(s.ctx)
 		}
 		pause = min(2*pause, lastPause)
 	}
@@ -185,7 +194,7 @@ func (s *Sender) read(ctx context.Context, in io.Reader, order chan<- *exchange)
 			return context.Cause(ctx)
 		}
 		x.ctx = ctx
-		if err := from.fill(x); err != nil || x.count == 0 {
+		if err := from.fill(x, s.pace.payloads()); err != nil || len(x.parts) == 0 {
 			s.free <- x
 			return err
 		}
@@ -210,6 +219,7 @@ func (s *Sender) streamed(ctx context.Context, from io.Reader, out io.Writer) er
 		return context.Cause(ctx)
 	}
 	ending := &lineEnder{out: out}
+	x.parts = x.parts[:0]
 	x.ctx, x.in, x.out = ctx, in, ending
 	s.work <- x
 	err := s.settle(x, nil, false)
@@ -230,132 +240,4 @@ func (l *lineEnder) Write(p []byte) (int, error) {
 		l.last = p[len(p)-1]
 	}
 	return l.out.Write(p)
-}
-
-// filler fills payloads from an object.
-type filler struct {
-	s       *Sender
-	records recordReader
-	pending []byte // a record that did not fit into the last payload
-	ended   bool
-}
-
-// fill makes the next payload; one without records is the end.
-func (f *filler) fill(x *exchange) error {
-	x.input, x.count = x.input[:0], 0
-	for !f.ended {
-		start := len(x.input)
-		if start > 0 && f.s.Split == sagemaker.SplitTypeLine {
-			x.input = append(x.input, '\n') // only lines need something between them
-		}
-		record := len(x.input)
-		if err := f.next(x); err != nil {
-			return err
-		}
-		if f.ended {
-			x.input = x.input[:start]
-			break
-		}
-		if start > 0 && len(x.input) > f.s.Fill {
-			f.pending = append(f.pending, x.input[record:]...)
-			x.input = x.input[:start]
-			break
-		}
-		x.count++
-		if f.s.Single {
-			break
-		}
-	}
-	return f.process(x)
-}
-
-// next appends the next record, or notes that there is none.
-func (f *filler) next(x *exchange) error {
-	if len(f.pending) > 0 {
-		x.input, f.pending = append(x.input, f.pending...), f.pending[:0]
-		return nil
-	}
-	binary := f.s.Split == sagemaker.SplitTypeRecordIO || f.s.Split == sagemaker.SplitTypeTFRecord
-	next, err := f.records.next(x.input, f.s.Single || !binary, f.s.Most)
-	switch {
-	case errors.Is(err, io.EOF):
-		f.ended = true
-		return nil
-	case err != nil:
-		return err
-	}
-	x.input = next
-	return nil
-}
-
-// process makes the payload of what was read.
-func (f *filler) process(x *exchange) (err error) {
-	p := f.s.Processing
-	if p == nil || x.count == 0 || !p.Filters() {
-		x.payload = x.input
-		return nil
-	}
-	x.given = x.given[:0]
-	for i, record := range f.s.recordsOf(x) {
-		if i > 0 {
-			x.given = append(x.given, '\n')
-		}
-		if x.given, err = p.Give(x.given, record); err != nil {
-			return platform.Errorf(platform.Invalid, "", "%w (record %s)", err, beginning(record))
-		}
-	}
-	x.payload = x.given
-	return nil
-}
-
-// recordsOf are the records of a payload as filters and joins see them.
-func (s *Sender) recordsOf(x *exchange) [][]byte {
-	if s.Processing.Lines() {
-		return records.Lines(x.input)
-	}
-	return [][]byte{x.input}
-}
-
-// write puts an answer into the output.
-func (s *Sender) write(out io.Writer, x *exchange) error {
-	if s.Processing == nil || !s.Processing.Asks() {
-		return s.writeLine(out, x.answer, s.EndLines)
-	}
-	given := s.recordsOf(x)
-	answers, err := s.Processing.Answers(x.answer, len(given))
-	if err != nil {
-		return platform.Errorf(platform.Invalid, "", "%w", err)
-	}
-	var kept []byte
-	for i, record := range given {
-		if kept, err = s.Processing.Keep(kept, record, answers[i]); err != nil {
-			return platform.Errorf(platform.Invalid, "", "%w (record %s)", err, beginning(record))
-		}
-		if s.Processing.Lines() || s.EndLines {
-			kept = append(kept, '\n')
-		}
-	}
-	_, err = out.Write(kept)
-	return err
-}
-
-// writeLine writes an answer as it is, and ends its line if that is wanted and it has not.
-func (s *Sender) writeLine(out io.Writer, answer []byte, end bool) error {
-	if _, err := out.Write(answer); err != nil {
-		return err
-	}
-	if !end || bytes.HasSuffix(answer, []byte{'\n'}) {
-		return nil
-	}
-	_, err := out.Write([]byte{'\n'})
-	return err
-}
-
-// beginning is the first of a record, for people.
-func beginning(record []byte) string {
-	const most = 60
-	if len(record) > most {
-		return fmt.Sprintf("%q…", record[:most])
-	}
-	return fmt.Sprintf("%q", record)
 }

@@ -1,7 +1,6 @@
 package batch
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -9,18 +8,20 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/stint-ml/stint/agent"
+	"github.com/stint-ml/stint/http1"
 	"github.com/stint-ml/stint/platform"
 )
 
 const (
-	dialTime = 10 * time.Second
-	// smallBody is up to what size a body travels in one write with the head before it.
-	smallBody = 16 << 10
+	dialTime   = 10 * time.Second
+	readBuffer = 16 << 10
 	// maxAnswer bounds one answer of the model, which waits in memory for those before it.
 	maxAnswer = 512 << 20
 	// lastWords is how long an answer is waited for that came before its request could be sent whole.
@@ -36,178 +37,154 @@ func transient(err error) bool {
 	return true
 }
 
-// connection is one keep-alive connection to the container. It speaks just the HTTP that is needed, in the caller's goroutine:
-// net/http's client costs more than some models do.
+// connection is one to the container, kept alive and opened anew when it has ended.
 type connection struct {
 	address string
 	head    []byte // of every request, up to the length of its body
 	timeout time.Duration
 
-	mu     sync.Mutex // of conn, which close may take away
-	conn   net.Conn
+	mu     sync.Mutex // of client, which close may end
+	client *http1.Client
 	closed bool
 
-	reader *bufio.Reader
-	used   bool // it has answered before
-	buffer []byte
-	length []byte
+	buffer   []byte
+	received http1.Answer
 }
 
-var postRequest = &http.Request{Method: http.MethodPost} // what ReadResponse must know
-
 // open connects, unless there is a connection.
-func (c *connection) open(ctx context.Context) (net.Conn, error) {
+func (c *connection) open(ctx context.Context) (*http1.Client, error) {
 	c.mu.Lock()
-	conn, closed := c.conn, c.closed
+	client, closed := c.client, c.closed
 	c.mu.Unlock()
 	if closed {
 		return nil, context.Cause(ctx)
 	}
-	if conn != nil {
-		return conn, nil
+	if client != nil {
+		return client, nil
 	}
 	dialer := &net.Dialer{Timeout: dialTime}
 	conn, err := dialer.DialContext(ctx, "tcp", c.address)
+	if err == nil {
+		client, err = http1.NewClient(conn.(*net.TCPConn), readBuffer)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to the model's container: %w", err)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		conn.Close()
+		client.Close()
 		return nil, context.Cause(ctx)
 	}
-	c.conn, c.used = conn, false
-	if c.reader == nil {
-		c.reader = bufio.NewReaderSize(conn, 64<<10)
-	} else {
-		c.reader.Reset(conn)
-	}
-	return conn, nil
+	c.client = client
+	return client, nil
 }
 
 // drop ends the connection; the next request makes another one.
 func (c *connection) drop() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.conn != nil {
-		c.conn.Close()
-		c.conn = nil
+	client := c.client
+	c.client = nil
+	c.mu.Unlock()
+	if client != nil {
+		client.Close()
 	}
 }
 
-// close ends the connection, and whatever is under way on it, for good.
+// close ends whatever is under way on the connection, for good.
 func (c *connection) close() {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.closed = true
-	c.mu.Unlock()
-	c.drop()
+	if c.client != nil {
+		c.client.Conn.Close() // not to wait for what it is about
+	}
 }
 
 // post sends a payload and appends the answer to dst. Each try has its time.
 func (c *connection) post(ctx context.Context, payload, dst []byte) ([]byte, error) {
 	for {
-		conn, err := c.open(ctx)
+		client, err := c.open(ctx)
 		if err != nil {
 			return dst, err
 		}
-		again := c.used
-		answer, err := c.exchange(conn, payload, dst)
-		if err == nil {
-			return answer, nil
-		}
-		var stale *staleError
-		if errors.As(err, &stale) && again { // the container had closed it while it was not used
+		again := client.Answered()
+		answer, err := c.exchange(client, payload, dst)
+		if again && stale(err) { // the container had closed it while it was not used
 			continue
 		}
-		return dst, err
+		return answer, err
 	}
 }
 
-// staleError is the end of a connection before any of an answer came.
-type staleError struct{ error }
+// stale says that a connection has ended before any of an answer came.
+func stale(err error) bool {
+	return (errors.Is(err, http1.ErrUnsent) || errors.Is(err, http1.ErrNoAnswer)) && !errors.Is(err, os.ErrDeadlineExceeded)
+}
 
-func (e *staleError) Unwrap() error { return e.error }
-
-// exchange does one request on an open connection.
-func (c *connection) exchange(conn net.Conn, payload, dst []byte) ([]byte, error) {
-	if err := conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
-		c.drop()
-		return dst, &staleError{err}
+// exchange does one request.
+func (c *connection) exchange(client *http1.Client, payload, dst []byte) ([]byte, error) {
+	err := client.SetDeadline(time.Now().Add(c.timeout))
+	if err != nil {
+		err = fmt.Errorf("%w: %w", http1.ErrUnsent, err)
 	}
-	c.length = strconv.AppendInt(c.length[:0], int64(len(payload)), 10)
-	c.buffer = append(append(append(c.buffer[:0], c.head...), "Content-Length: "...), c.length...)
+	c.buffer = strconv.AppendInt(append(append(c.buffer[:0], c.head...), "Content-Length: "...), int64(len(payload)), 10)
 	c.buffer = append(c.buffer, "\r\n\r\n"...)
-	var err error
-	if len(payload) <= smallBody {
+	switch {
+	case err != nil:
+	case len(c.buffer)+len(payload) > http1.AtOnce:
+		client.SendBeside(nil, c.buffer, payload)
+	default:
 		c.buffer = append(c.buffer, payload...)
-		_, err = conn.Write(c.buffer)
-	} else {
-		pieces := net.Buffers{c.buffer, payload}
-		_, err = pieces.WriteTo(conn)
+		err = client.Send(c.buffer)
 	}
-	if err != nil { // it may have answered what it did not want to read
-		_ = conn.SetReadDeadline(time.Now().Add(lastWords))
-	}
-	answer, readErr := c.receive(dst, func(response *http.Response) ([]byte, error) { return readBody(response, dst) })
 	if err != nil {
 		c.drop()
-		var refused *agent.Refused
-		if !errors.As(readErr, &refused) {
-			return dst, &staleError{fmt.Errorf("send a request to the model's container: %w", err)}
-		}
+		return dst, fmt.Errorf("send a request to the model's container: %w", err)
 	}
-	return answer, readErr
+	return c.receive(client, dst, readBody)
 }
 
 // receive reads an answer; take is given one that is a success.
-func (c *connection) receive(dst []byte, take func(*http.Response) ([]byte, error)) ([]byte, error) {
-	if _, err := c.reader.Peek(1); err != nil {
+func (c *connection) receive(client *http1.Client, dst []byte, take func(*http1.Answer, []byte) ([]byte, error)) ([]byte, error) {
+	a := &c.received
+	if err := client.Receive(a); err != nil {
 		c.drop()
-		return dst, &staleError{readError(err)}
+		return dst, readError(err)
 	}
-	response, err := http.ReadResponse(c.reader, postRequest)
-	if err != nil {
-		c.drop()
-		return dst, fmt.Errorf("the model's container did not answer in HTTP: %w", err)
+	var err error
+	if a.Status/100 == 2 {
+		dst, err = take(a, dst)
+	} else {
+		beginning, _ := io.ReadAll(io.LimitReader(a, 4096)) // what there is of it will do
+		_, _ = io.CopyN(io.Discard, a, 1<<20)               // as above
+		err = &agent.Refused{Status: a.Status, Body: string(beginning)}
 	}
-	defer response.Body.Close()
-	if response.StatusCode/100 != 2 {
-		beginning, err := io.ReadAll(io.LimitReader(response.Body, 4096))
-		if rest, _ := io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)); err != nil || rest == 1<<20 || response.Close {
-			c.drop()
-		}
-		c.used = true
-		return dst, &agent.Refused{Status: response.StatusCode, Body: string(beginning)}
-	}
-	answer, err := take(response)
-	if err != nil || response.Close {
+	if !a.Reusable() {
 		c.drop()
 	}
-	c.used = true
-	return answer, err
+	return dst, err
 }
 
 func readError(err error) error {
-	var late net.Error
 	switch {
-	case errors.As(err, &late) && late.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return errors.New("the model did not answer within InvocationsTimeoutInSeconds")
-	case errors.Is(err, io.EOF):
-		return errors.New("the model's container closed the connection without an answer")
+	case errors.Is(err, http1.ErrNoAnswer) && errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("the model's container closed the connection: %w", http1.ErrNoAnswer)
 	default:
 		return fmt.Errorf("read the model's answer: %w", err)
 	}
 }
 
 // readBody appends a body.
-func readBody(response *http.Response, dst []byte) ([]byte, error) {
+func readBody(a *http1.Answer, dst []byte) ([]byte, error) {
 	start := len(dst)
 	for {
-		if len(dst) == cap(dst) {
-			dst = append(dst, make([]byte, max(512, len(dst)-start))...)[:len(dst)]
+		if got := len(dst) - start; len(dst) == cap(dst) {
+			dst = slices.Grow(dst, max(512, got, min(int(a.Length)-got, 1<<20))) // a length that lies does not take memory
 		}
-		n, err := response.Body.Read(dst[len(dst):cap(dst)])
+		n, err := a.Read(dst[len(dst):cap(dst)])
 		dst = dst[:len(dst)+n]
 		switch {
 		case len(dst)-start > maxAnswer:
@@ -223,23 +200,23 @@ func readBody(response *http.Response, dst []byte) ([]byte, error) {
 // stream sends all of in as one request of unknown length, and copies the answer to out.
 func (c *connection) stream(ctx context.Context, in io.Reader, out io.Writer) error {
 	c.drop() // an object is rarely sent twice: none of it must be lost on a stale connection
-	conn, err := c.open(ctx)
+	client, err := c.open(ctx)
 	if err != nil {
 		return err
 	}
-	if err := conn.SetDeadline(time.Now().Add(c.timeout)); err != nil {
+	if err := client.SetDeadline(time.Now().Add(c.timeout)); err != nil {
 		return err
 	}
 	sent := make(chan error, 1)
 	go func() {
-		err := c.sendChunks(conn, in)
+		err := c.sendChunks(client, in)
 		if err != nil { // no answer will come but one that has come already
-			_ = conn.SetReadDeadline(time.Now().Add(lastWords))
+			_ = client.SetReadDeadline(time.Now().Add(lastWords))
 		}
 		sent <- err
 	}()
-	_, err = c.receive(nil, func(response *http.Response) ([]byte, error) {
-		_, err := io.Copy(out, deadlined{response.Body, conn, c.timeout})
+	_, err = c.receive(client, nil, func(a *http1.Answer, _ []byte) ([]byte, error) {
+		_, err := io.Copy(out, deadlined{a, client, c.timeout})
 		return nil, err
 	})
 	if err != nil {
@@ -256,33 +233,33 @@ func (c *connection) stream(ctx context.Context, in io.Reader, out io.Writer) er
 // deadlined is a body whose every read puts the deadline off: what flows is not late.
 type deadlined struct {
 	io.Reader
-	conn    net.Conn
+	client  *http1.Client
 	timeout time.Duration
 }
 
 func (d deadlined) Read(p []byte) (int, error) {
-	_ = d.conn.SetDeadline(time.Now().Add(d.timeout)) // a connection that has ended says so by itself
+	_ = d.client.SetDeadline(time.Now().Add(d.timeout)) // a connection that has ended says so by itself
 	return d.Reader.Read(p)
 }
 
 // sendChunks sends a request in chunks.
-func (c *connection) sendChunks(conn net.Conn, in io.Reader) error {
+func (c *connection) sendChunks(client *http1.Client, in io.Reader) error {
 	head := append(bytes.Clone(c.head), "Transfer-Encoding: chunked\r\n\r\n"...)
-	if _, err := conn.Write(head); err != nil {
+	if _, err := client.Write(head); err != nil {
 		return err
 	}
 	chunk := make([]byte, readAhead)
 	for {
 		n, err := io.ReadFull(in, chunk)
 		if n > 0 {
-			_ = conn.SetDeadline(time.Now().Add(c.timeout)) // as above
+			_ = client.SetDeadline(time.Now().Add(c.timeout)) // as above
 			pieces := net.Buffers{fmt.Appendf(nil, "%x\r\n", n), chunk[:n], []byte("\r\n")}
-			if _, err := pieces.WriteTo(conn); err != nil {
+			if _, err := pieces.WriteTo(client.Conn); err != nil {
 				return err
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			_, err := conn.Write([]byte("0\r\n\r\n"))
+			_, err := client.Write([]byte("0\r\n\r\n"))
 			return err
 		}
 		if err != nil {
