@@ -22,8 +22,14 @@ type Tracker struct {
 	Loop   *Loop
 	Kind   platform.Kind
 	States []string // of the resources that a resync is about; none: all
+	Page   int      // how many records a resync reads at once; 0: as many as the store gives
 	// Seen, if set, spares a resync those that need not be looked at.
-	Seen   func(platform.Record) bool
+	Seen func(platform.Record) bool
+	// Learn, if set, is given the records instead of the Loop their names, each once until it is forgotten: for what is owed, and
+	// deleted when it has been done. found: it was there when everything was looked at, so an earlier process may have begun it.
+	Learn func(r platform.Record, found bool) error
+	// Also are other kinds that matter, and what is to be done when a resource of theirs has changed.
+	Also   map[platform.Kind]func(ctx context.Context, name string)
 	Store  platform.Store
 	Runner platform.Runner // nil: no agents work for resources of the kind
 	Clock  platform.Clock
@@ -31,30 +37,46 @@ type Tracker struct {
 
 	mu    sync.Mutex
 	stops []func()
+	known map[string]bool // what was learnt and not forgotten
 }
 
 // Start takes up the work where any earlier process left it: it resyncs and starts the loop.
 func (t *Tracker) Start(ctx context.Context) error {
-	changed, stop := t.Store.Watch(t.Kind)
+	changed := t.watch(t.Kind)
+	also := map[platform.Kind]<-chan platform.Key{}
+	for kind := range t.Also {
+		also[kind] = t.watch(kind)
+	}
 	if err := t.Resync(ctx); err != nil {
-		stop()
+		t.unwatch()
 		return err
 	}
-	t.mu.Lock()
-	t.stops = append(t.stops, stop)
-	t.mu.Unlock()
 	t.Loop.Start()
-	t.Loop.Go(func(context.Context) {
+	t.Loop.Go(func(ctx context.Context) {
 		for key := range changed {
-			t.Loop.Enqueue(key.Name)
+			t.changed(ctx, key)
 		}
 	})
+	for kind, keys := range also {
+		t.Loop.Go(func(ctx context.Context) {
+			for key := range keys {
+				t.Also[kind](ctx, key.Name)
+			}
+		})
+	}
 	t.Loop.Go(t.followAgents)
 	return nil
 }
 
-// Stop ends the loop and waits for what it is doing. Agents go on. Stopping twice, or without a start, is fine.
-func (t *Tracker) Stop() {
+func (t *Tracker) watch(kind platform.Kind) <-chan platform.Key {
+	changed, stop := t.Store.Watch(kind)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stops = append(t.stops, stop)
+	return changed
+}
+
+func (t *Tracker) unwatch() {
 	t.mu.Lock()
 	stops := t.stops
 	t.stops = nil
@@ -62,13 +84,21 @@ func (t *Tracker) Stop() {
 	for _, stop := range stops {
 		stop()
 	}
+}
+
+// Stop ends the loop and waits for what it is doing. Agents go on. Stopping twice, or without a start, is fine.
+func (t *Tracker) Stop() {
+	t.unwatch()
 	t.Loop.Stop()
 }
 
-// Resync enqueues every resource in one of the States, and the owner of every agent that the runner still knows.
+// Resync enqueues every resource in one of the States, or learns it, and the owner of every agent that the runner still knows.
 func (t *Tracker) Resync(ctx context.Context) error {
-	err := Each(ctx, t.Store, platform.Query{Kind: t.Kind, States: t.States}, func(r platform.Record) error {
-		if t.Seen == nil || !t.Seen(r) {
+	err := Each(ctx, t.Store, platform.Query{Kind: t.Kind, States: t.States, Limit: t.Page}, func(r platform.Record) error {
+		switch {
+		case t.Learn != nil:
+			return t.learn(r, true)
+		case t.Seen == nil || !t.Seen(r):
 			t.Loop.Enqueue(r.Name)
 		}
 		return nil
@@ -86,6 +116,57 @@ func (t *Tracker) Resync(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// changed is told of a record that has come, changed or gone. One that is to be learnt and cannot be read now is found by a resync.
+func (t *Tracker) changed(ctx context.Context, key platform.Key) {
+	if t.Learn == nil {
+		t.Loop.Enqueue(key.Name)
+		return
+	}
+	if t.knows(key.Name) {
+		return
+	}
+	rec, err := t.Store.Get(ctx, key)
+	if err == nil {
+		err = t.learn(rec, false)
+	}
+	if err != nil && !platform.Is(err, platform.NotFound) && ctx.Err() == nil {
+		t.Log.Warn("what has come could not be read; looking at everything", "loop", t.Loop.Name, "name", key.Name, "error", err)
+		t.Loop.Enqueue(ResyncName)
+	}
+}
+
+func (t *Tracker) knows(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.known[name]
+}
+
+// learn passes a record on that is not known yet.
+func (t *Tracker) learn(r platform.Record, found bool) error {
+	t.mu.Lock()
+	known := t.known[r.Name]
+	if t.known == nil {
+		t.known = map[string]bool{}
+	}
+	t.known[r.Name] = true
+	t.mu.Unlock()
+	if known {
+		return nil
+	}
+	err := t.Learn(r, found)
+	if err != nil {
+		t.Forget(r.Name)
+	}
+	return err
+}
+
+// Forget says that what was learnt is over, or is to be learnt again if it is still there.
+func (t *Tracker) Forget(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.known, name)
 }
 
 // followAgents enqueues the owner of every agent that ends, and everything now and then.

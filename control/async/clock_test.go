@@ -77,14 +77,14 @@ func TestAnInvocationWaitsUntilItExpires(t *testing.T) {
 	clock := newManual()
 	w := newWorld(t, clock)
 	w.endpoint(0, 1)
+	for i := range 3 { // before the start, so that all three are known when the clock moves
+		w.ask(fmt.Sprintf("right-%d", i), true, func(in *platform.AsyncInvocation) { in.TTL = 60 * platform.Seconds(i+1) })
+	}
 	c := w.process(t, forEver())
 	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	defer c.Stop()
-	for i := range 3 {
-		w.ask(fmt.Sprintf("right-%d", i), true, func(in *platform.AsyncInvocation) { in.TTL = 60 * platform.Seconds(i+1) })
-	}
 	eventually(t, "the backlog to be told of without a tick", func() bool { return w.greatest("HasBacklogWithoutCapacity") == 1 })
 	clock.advance(10 * time.Second)
 	eventually(t, "the size to be told", func() bool {

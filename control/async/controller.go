@@ -16,13 +16,8 @@ import (
 	"github.com/stint-ml/stint/platform"
 )
 
-const (
-	resync = 5 * time.Minute // how often everything is looked at again, whatever was or was not noticed
-	page   = 200             // records that are read at once: each may have its input with it
-)
-
-// resyncName is the loop's name for "look at everything"; no endpoint can be called so.
-const resyncName = control.ResyncName
+// page is how many records are read at once: each may have its input with it.
+const page = 200
 
 // Config is what a Controller works with.
 type Config struct {
@@ -40,14 +35,13 @@ type Config struct {
 // Controller works off the queues of all asynchronous endpoints.
 type Controller struct {
 	Config
-	loop  control.Loop
-	meter *meter
+	loop    control.Loop
+	tracker control.Tracker
+	meter   *meter
 
 	mu    sync.Mutex // of the rest
 	lines map[string]*line
-	known map[string]bool // invocations that wait or are under way
 	seq   int
-	stops []func()
 }
 
 // line is the queue of one endpoint.
@@ -64,110 +58,63 @@ type line struct {
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
-	c := &Controller{Config: cfg, meter: newMeter(cfg), lines: map[string]*line{}, known: map[string]bool{}}
+	c := &Controller{Config: cfg, meter: newMeter(cfg), lines: map[string]*line{}}
 	c.loop = control.Loop{Name: "async", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.reconcile}
+	c.tracker = control.Tracker{
+		Loop: &c.loop, Kind: platform.KindAsyncInvocation, Page: page, Learn: c.learn, Store: cfg.Store, Clock: cfg.Clock, Log: cfg.Log,
+		Also: map[platform.Kind]func(context.Context, string){platform.KindEndpoint: func(_ context.Context, name string) { c.loop.Enqueue(name) }},
+	}
 	return c
 }
 
 // Start takes up the work where any earlier process left it.
 func (c *Controller) Start(ctx context.Context) error {
-	arrived, stopArrivals := c.Store.Watch(platform.KindAsyncInvocation)
-	changed, stopChanges := c.Store.Watch(platform.KindEndpoint)
-	if err := c.resync(ctx); err != nil {
-		stopArrivals()
-		stopChanges()
+	if err := c.tracker.Start(ctx); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	c.stops = append(c.stops, stopArrivals, stopChanges)
-	c.mu.Unlock()
-	c.loop.Start()
-	c.loop.Go(func(ctx context.Context) {
-		for key := range arrived {
-			c.arrive(ctx, key)
-		}
-	})
-	c.loop.Go(func(context.Context) {
-		for key := range changed {
-			c.loop.Enqueue(key.Name)
-		}
-	})
-	c.loop.Go(c.keepTime)
+	if err := c.enqueueEndpoints(ctx); err != nil {
+		c.tracker.Stop()
+		return err
+	}
+	tick, stop := c.Clock.After(publishEvery)
+	c.loop.Go(func(ctx context.Context) { c.keepPublishing(ctx, tick, stop) })
 	return nil
 }
 
 // Stop ends all work and waits for it. What is under way is owed still, and taken up by the next Start. Stopping twice, or without
 // a start, is fine.
 func (c *Controller) Stop() {
-	c.mu.Lock()
-	stops := c.stops
-	c.stops = nil
-	c.mu.Unlock()
-	for _, stop := range stops {
-		stop()
-	}
-	c.loop.Stop()
+	c.tracker.Stop()
 	c.meter.flush(context.Background())
 }
 
-// keepTime publishes metrics, and resyncs now and then.
-func (c *Controller) keepTime(ctx context.Context) {
-	again, stopAgain := c.Clock.After(resync)
-	tick, stopTick := c.Clock.After(publishEvery)
-	defer func() { stopAgain(); stopTick() }()
+// keepPublishing publishes metrics with every tick, whether anything happens or not.
+func (c *Controller) keepPublishing(ctx context.Context, tick <-chan time.Time, stop func()) {
 	for {
 		select {
 		case <-ctx.Done():
+			stop()
 			return
-		case <-again:
-			c.loop.Enqueue(resyncName)
-			again, stopAgain = c.Clock.After(resync)
 		case <-tick:
+			tick, stop = c.Clock.After(publishEvery)
 			c.publish(ctx)
-			tick, stopTick = c.Clock.After(publishEvery)
 		}
 	}
 }
 
-// resync enqueues every endpoint, and makes known what is owed.
+// resync makes known what is owed, and enqueues every endpoint: one that is owed nothing has figures, too.
 func (c *Controller) resync(ctx context.Context) error {
-	for _, q := range []platform.Query{{Kind: platform.KindAsyncInvocation, Limit: page}, {Kind: platform.KindEndpoint}} {
-		for {
-			p, err := c.Store.List(ctx, q)
-			if err != nil {
-				return err
-			}
-			for _, r := range p.Records {
-				if q.Kind == platform.KindEndpoint {
-					c.loop.Enqueue(r.Name)
-				} else if err := c.learn(r, true); err != nil {
-					return err
-				}
-			}
-			if q.Token = p.Next; q.Token == "" {
-				break
-			}
-		}
+	if err := c.tracker.Resync(ctx); err != nil {
+		return err
 	}
-	return nil
+	return c.enqueueEndpoints(ctx)
 }
 
-// arrive looks at an invocation that has come, or has gone. One that cannot be read now is found by the next resync.
-func (c *Controller) arrive(ctx context.Context, key platform.Key) {
-	c.mu.Lock()
-	known := c.known[key.Name]
-	c.mu.Unlock()
-	if known {
-		return
-	}
-	rec, err := c.Store.Get(ctx, key)
-	if err == nil {
-		err = c.learn(rec, false)
-	}
-	if err != nil && !platform.Is(err, platform.NotFound) && ctx.Err() == nil {
-		c.Log.Warn("an asynchronous invocation could not be read; looking at everything", "invocation", key.Name, "error", err)
-		c.loop.Enqueue(resyncName)
-	}
+func (c *Controller) enqueueEndpoints(ctx context.Context) error {
+	return control.Each(ctx, c.Store, platform.Query{Kind: platform.KindEndpoint}, func(r platform.Record) error {
+		c.loop.Enqueue(r.Name)
+		return nil
+	})
 }
 
 // learn puts an invocation into its endpoint's queue. begun says that an earlier process may have answered it.
@@ -178,10 +125,6 @@ func (c *Controller) learn(rec platform.Record, begun bool) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known[in.ID] {
-		return nil
-	}
-	c.known[in.ID] = true
 	c.seq++
 	c.line(in.Endpoint).waiting.push(&entry{
 		id: in.ID, of: in.Of, arrived: in.Arrived, expires: in.Arrived.Add(in.TTL.Duration()), seq: c.seq, begun: begun,

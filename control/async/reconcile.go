@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
@@ -92,7 +93,7 @@ func concurrency(d *platform.Deployment) int {
 
 // reconcile brings the queue of one endpoint forward, or for the loop's own name looks at everything.
 func (c *Controller) reconcile(ctx context.Context, name string) (time.Duration, error) {
-	if name == resyncName {
+	if name == control.ResyncName {
 		return 0, c.resync(ctx)
 	}
 	// 1. Look at the endpoint. What became known before that and is not owed by it is owed by nobody.
@@ -192,13 +193,11 @@ func (c *Controller) drop(ctx context.Context, name string, gone []*entry) error
 			tx.Deletes = append(tx.Deletes, platform.Delete{Key: platform.Key{Kind: platform.KindAsyncInvocation, Name: e.id}, Revision: 1})
 		}
 		err := c.Store.Commit(ctx, tx)
-		c.mu.Lock()
 		for _, e := range batch {
-			delete(c.known, e.id) // what could not be deleted is found again by the next resync
+			c.tracker.Forget(e.id) // what could not be deleted is found again by the next resync
 		}
-		c.mu.Unlock()
 		if err != nil {
-			c.loop.Enqueue(resyncName)
+			c.loop.Enqueue(control.ResyncName)
 			return err
 		}
 	}
@@ -211,7 +210,7 @@ func (c *Controller) done(l *line, e *entry, over bool) {
 	defer c.mu.Unlock()
 	l.working--
 	if over {
-		delete(c.known, e.id)
+		c.tracker.Forget(e.id)
 		l.retries = 0
 	} else {
 		l.waiting.push(e)

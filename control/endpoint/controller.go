@@ -11,8 +11,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"strings"
-	"sync"
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
@@ -49,15 +47,15 @@ type Controller struct {
 	tracker    control.Tracker
 	deliveries control.Deliveries
 
-	mu   sync.Mutex
-	used map[platform.Key]*used // by the name of its record
+	// Of the loop's goroutine alone: what is not written down yet, by the endpoint and the name of its record.
+	used map[string]map[platform.Key]*used
 }
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
 	cfg.StopGrace = cmp.Or(cfg.StopGrace, stopGrace)
 	cfg.KeepIdle = cmp.Or(cfg.KeepIdle, keepIdle)
-	c := &Controller{Config: cfg, used: map[platform.Key]*used{}}
+	c := &Controller{Config: cfg, used: map[string]map[platform.Key]*used{}}
 	c.loop = control.Loop{Name: "endpoint", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
 	c.tracker = control.Tracker{
 		Loop: &c.loop, Kind: platform.KindEndpoint, Store: cfg.Store, Runner: cfg.Runner, Clock: cfg.Clock, Log: cfg.Log,
@@ -96,14 +94,7 @@ func (c *Controller) Stop() {
 // bookAll writes down what has been used of every endpoint.
 func (c *Controller) bookAll() {
 	ctx := context.Background()
-	c.mu.Lock()
-	names := map[string]bool{}
-	for key := range c.used {
-		name, _, _ := strings.Cut(key.Name, "/")
-		names[name] = true
-	}
-	c.mu.Unlock()
-	for name := range names {
+	for name := range c.used {
 		e, err := c.read(ctx, name)
 		if err == nil {
 			_, err = c.settle(ctx, e, false)

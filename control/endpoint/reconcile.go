@@ -34,6 +34,7 @@ func (c *Controller) Reconcile(ctx context.Context, name string) (time.Duration,
 	e, err := c.read(ctx, name)
 	if platform.Is(err, platform.NotFound) {
 		c.Routes.Remove(name)
+		delete(c.used, name)
 		return 0, c.sweep(ctx, agents, nil)
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/decide/bill"
 	"github.com/stint-ml/stint/platform"
 )
@@ -21,6 +22,10 @@ type used struct {
 	platform.Work
 	of   platform.LedgerEntry // what its line says of the variant
 	over bool                 // nothing more will come
+	// found says that an earlier process has begun its record and this one's data plane has told nothing of it yet.
+	found bool
+	// recorded says that there may be a record.
+	recorded bool
 	// tried is a commit of which nobody knows whether it was done; nobody else writes the record.
 	tried *tried
 }
@@ -33,6 +38,9 @@ type tried struct {
 
 // settle takes what the data plane has counted and writes it down: for good, when the endpoint is over.
 func (c *Controller) settle(ctx context.Context, e *platform.Endpoint, over bool) (map[string]platform.Flow, error) {
+	if err := c.recall(ctx, e); err != nil {
+		return nil, err
+	}
 	flows := c.count(e)
 	return flows, c.book(ctx, e, over)
 }
@@ -40,22 +48,39 @@ func (c *Controller) settle(ctx context.Context, e *platform.Endpoint, over bool
 // count takes what the data plane has counted since it was asked last.
 func (c *Controller) count(e *platform.Endpoint) map[string]platform.Flow {
 	flows := c.Routes.Flows(*e.Spec.EndpointName)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	all := c.used[*e.Spec.EndpointName]
 	for id, f := range flows {
+		v := servesAs(e, id)
 		for _, purchase := range []platform.Purchase{platform.OnUse, platform.ProvisionedUse} {
 			key := usageKey(e, id, purchase)
-			u := c.used[key]
-			if v := servesAs(e, id); u == nil && v != nil && v.Serverless != nil {
-				u = &used{of: usageOf(e, v, purchase)}
-				c.used[key] = u
+			if all[key] == nil && v != nil && v.Serverless != nil {
+				all[key] = &used{of: usageOf(e, v, purchase)}
 			}
-			if u != nil {
-				u.Work, u.over = u.Plus(f.Worked[purchase]), f.Over
+			if u := all[key]; u != nil {
+				u.Work, u.over, u.found = u.Plus(f.Worked[purchase]), f.Over, false
 			}
 		}
 	}
 	return flows
+}
+
+// recall finds, once in the life of a process, what earlier ones have begun to write down of an endpoint. From then on this one
+// knows all there is: nobody else writes it.
+func (c *Controller) recall(ctx context.Context, e *platform.Endpoint) error {
+	name := *e.Spec.EndpointName
+	if c.used[name] != nil {
+		return nil
+	}
+	begun := map[platform.Key]*used{}
+	err := control.Each(ctx, c.Store, platform.Query{Kind: platform.KindUsage, NamePrefix: usagePrefix(e)}, func(r platform.Record) error {
+		u, err := usageIn(r, r.Key, platform.LedgerEntry{}, r.Created)
+		begun[r.Key] = &used{of: u.Line, found: true, recorded: true}
+		return err
+	})
+	if err == nil {
+		c.used[name] = begun
+	}
+	return err
 }
 
 func usageKey(e *platform.Endpoint, id string, purchase platform.Purchase) platform.Key {
@@ -89,72 +114,65 @@ func servesAs(e *platform.Endpoint, id string) *platform.Variant {
 // endpoint is.
 func (c *Controller) book(ctx context.Context, e *platform.Endpoint, everything bool) error {
 	ctx = context.WithoutCancel(ctx) // a commit of which nobody knows whether it was done would be done again
-	page, err := c.Store.List(ctx, platform.Query{Kind: platform.KindUsage, NamePrefix: usagePrefix(e)})
-	if err != nil {
-		return err
-	}
-	records := map[platform.Key]platform.Record{}
-	fresh := map[platform.Key]used{}
-	for _, rec := range page.Records {
-		id, _, _ := strings.Cut(strings.TrimPrefix(rec.Name, usagePrefix(e)), "/")
-		records[rec.Key], fresh[rec.Key] = rec, used{over: servesAs(e, id) == nil} // an earlier process may have begun it
-	}
-	c.mu.Lock()
-	for key, u := range c.used {
-		if strings.HasPrefix(key.Name, usagePrefix(e)) {
-			fresh[key] = *u
-		}
-	}
-	c.mu.Unlock()
-	for key, u := range fresh {
-		u.over = u.over || everything
-		if err := c.bookOne(ctx, records[key], key, u); err != nil {
+	all := c.used[*e.Spec.EndpointName]
+	for key, u := range all {
+		id, _, _ := strings.Cut(strings.TrimPrefix(key.Name, usagePrefix(e)), "/")
+		u.over = u.over || everything || u.found && servesAs(e, id) == nil
+		over, err := c.bookOne(ctx, key, u)
+		if err != nil {
 			return fmt.Errorf("write down what %s has used: %w", key.Name, err)
+		}
+		if over {
+			delete(all, key)
 		}
 	}
 	return nil
 }
 
-// bookOne adds work to its record, or begins one; a record that is over or an hour old becomes an entry of the ledger.
-func (c *Controller) bookOne(ctx context.Context, rec platform.Record, key platform.Key, u used) error {
-	now := c.Clock.Now()
-	u = c.reckon(rec, key, u)
+// bookOne adds work to its record, or begins one; a record that is over or an hour old becomes an entry of the ledger. It tells
+// whether all is written down for good.
+func (c *Controller) bookOne(ctx context.Context, key platform.Key, u *used) (over bool, err error) {
+	for u.recorded || u.Invocations > 0 {
+		rec, err := c.Store.Get(ctx, key)
+		if err != nil && !platform.Is(err, platform.NotFound) {
+			return false, err
+		}
+		u.reckon(rec.Revision)
+		tx, err := u.write(rec, key, c.Clock.Now())
+		if err != nil {
+			return false, err
+		}
+		if len(tx.Puts)+len(tx.Deletes) == 0 { // there is no news
+			u.recorded = rec.Revision > 0
+			break
+		}
+		u.tried, u.recorded = &tried{rec.Revision, u.Work}, true
+		if err := c.Store.Commit(ctx, tx); err != nil {
+			return false, err
+		}
+		u.Work, u.tried, u.recorded = platform.Work{}, nil, len(tx.Puts) > 0
+		if !u.over {
+			break
+		} // else what has a record now is closed
+	}
+	return u.over, nil
+}
+
+// write adds work to its record, begins one, or makes a record an entry of the ledger.
+func (u *used) write(rec platform.Record, key platform.Key, now time.Time) (tx platform.Tx, err error) {
 	usage, err := usageIn(rec, key, u.of, now)
 	if err != nil {
-		return err
+		return tx, err
 	}
 	usage.Work = usage.Plus(u.Work)
-	var tx platform.Tx
 	switch {
 	case rec.Revision > 0 && (u.over || now.Sub(usage.Line.From) >= usageLine):
 		tx.Ledger = []platform.LedgerEntry{bill.Use(usage.Usage, now)}
 		tx.Deletes = []platform.Delete{{Key: key, Revision: rec.Revision}}
-	case u.Invocations == 0: // there is no news
-		c.booked(key, platform.Work{}, u.over)
-		return nil
-	default:
-		if tx.Puts, err = usage.put(rec, key, now); err != nil {
-			return err
-		}
+	case u.Invocations > 0:
+		tx.Puts, err = usage.put(rec, key, now)
 	}
-	c.trying(key, &tried{rec.Revision, u.Work})
-	if err := c.Store.Commit(ctx, tx); err != nil {
-		return err
-	}
-	c.booked(key, u.Work, u.over && len(tx.Ledger) > 0)
-	if u.over && len(tx.Puts) > 0 { // it has a record now
-		return c.closeUsage(ctx, key, u)
-	}
-	return nil
-}
-
-// closeUsage turns a record that has just been written into an entry of the ledger.
-func (c *Controller) closeUsage(ctx context.Context, key platform.Key, u used) error {
-	rec, err := c.Store.Get(ctx, key)
-	if err != nil {
-		return err
-	}
-	return c.bookOne(ctx, rec, key, used{of: u.of, over: true})
+	return tx, err
 }
 
 // usageRecord is a usage with how it is written down.
@@ -187,34 +205,10 @@ func usageIn(rec platform.Record, key platform.Key, of platform.LedgerEntry, now
 	return u, nil
 }
 
-// reckon takes off what a commit of an unknown end has written down after all.
-func (c *Controller) reckon(rec platform.Record, key platform.Key, u used) used {
-	if t := u.tried; t != nil && rec.Revision != t.revision {
-		c.booked(key, t.work, false)
-		u.Work = u.Minus(t.work)
+// reckon takes off what a commit of an unknown end has written down after all, as the record's revision says.
+func (u *used) reckon(revision int64) {
+	if u.tried != nil && revision != u.tried.revision {
+		u.Work = u.Minus(u.tried.work)
 	}
-	return u
-}
-
-// trying remembers a commit until its end is known.
-func (c *Controller) trying(key platform.Key, t *tried) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if u := c.used[key]; u != nil {
-		u.tried = t
-	}
-}
-
-// booked takes off what is written down now, and forgets what is over.
-func (c *Controller) booked(key platform.Key, work platform.Work, over bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	u := c.used[key]
-	if u == nil {
-		return
-	}
-	u.Work, u.tried = u.Minus(work), nil
-	if over && u.Work == (platform.Work{}) {
-		delete(c.used, key)
-	}
+	u.tried = nil
 }

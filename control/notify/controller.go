@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	resync   = 5 * time.Minute // how often everything is looked at again, whatever was or was not noticed
-	perTopic = 4               // deliveries to a topic at once
-	giveUp   = time.Hour       // after which what could not be delivered is not tried again
+	perTopic = 4         // deliveries to a topic at once
+	giveUp   = time.Hour // after which what could not be delivered is not tried again
 	// The back-off of a topic whose subscriber does not take what it is told.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
@@ -36,12 +35,11 @@ type Config struct {
 // Controller delivers the notifications of all topics.
 type Controller struct {
 	Config
-	loop control.Loop
+	loop    control.Loop
+	tracker control.Tracker
 
 	mu     sync.Mutex // of the rest
 	topics map[string]*topic
-	known  map[string]bool // notifications that wait or are under way
-	stops  []func()
 }
 
 // topic is what is to be told to one topic, in order.
@@ -55,102 +53,28 @@ type topic struct {
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
-	c := &Controller{Config: cfg, topics: map[string]*topic{}, known: map[string]bool{}}
+	c := &Controller{Config: cfg, topics: map[string]*topic{}}
 	c.loop = control.Loop{Name: "notify", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.reconcile}
+	c.tracker = control.Tracker{
+		Loop: &c.loop, Kind: platform.KindNotification, Learn: c.learn, Store: cfg.Store, Clock: cfg.Clock, Log: cfg.Log,
+	}
 	return c
 }
 
 // Start takes up what any earlier process has left.
-func (c *Controller) Start(ctx context.Context) error {
-	changed, stop := c.Store.Watch(platform.KindNotification)
-	if err := c.resync(ctx); err != nil {
-		stop()
-		return err
-	}
-	c.mu.Lock()
-	c.stops = append(c.stops, stop)
-	c.mu.Unlock()
-	c.loop.Start()
-	c.loop.Go(func(ctx context.Context) {
-		for key := range changed {
-			c.arrive(ctx, key)
-		}
-	})
-	c.loop.Go(func(ctx context.Context) {
-		for {
-			again, stop := c.Clock.After(resync)
-			select {
-			case <-again:
-				c.loop.Enqueue(control.ResyncName)
-			case <-ctx.Done():
-				stop()
-				return
-			}
-		}
-	})
-	return nil
-}
+func (c *Controller) Start(ctx context.Context) error { return c.tracker.Start(ctx) }
 
 // Stop ends the deliveries under way and waits for it. Stopping twice, or without a start, is fine.
-func (c *Controller) Stop() {
-	c.mu.Lock()
-	stops := c.stops
-	c.stops = nil
-	c.mu.Unlock()
-	for _, stop := range stops {
-		stop()
-	}
-	c.loop.Stop()
-}
+func (c *Controller) Stop() { c.tracker.Stop() }
 
-// resync makes all notifications known, in the order of their time.
-func (c *Controller) resync(ctx context.Context) error {
-	q := platform.Query{Kind: platform.KindNotification}
-	for {
-		p, err := c.Store.List(ctx, q)
-		if err != nil {
-			return err
-		}
-		for _, r := range p.Records {
-			if err := c.learn(r); err != nil {
-				return err
-			}
-		}
-		if q.Token = p.Next; q.Token == "" {
-			return nil
-		}
-	}
-}
-
-// arrive looks at a notification that has come, or has gone. One that cannot be read now is found by a resync.
-func (c *Controller) arrive(ctx context.Context, key platform.Key) {
-	c.mu.Lock()
-	known := c.known[key.Name]
-	c.mu.Unlock()
-	if known {
-		return
-	}
-	rec, err := c.Store.Get(ctx, key)
-	if err == nil {
-		err = c.learn(rec)
-	}
-	if err != nil && !platform.Is(err, platform.NotFound) && ctx.Err() == nil {
-		c.Log.Warn("a notification could not be read; looking at everything", "notification", key.Name, "error", err)
-		c.loop.Enqueue(control.ResyncName)
-	}
-}
-
-func (c *Controller) learn(rec platform.Record) error {
+// learn puts a notification behind the others of its topic.
+func (c *Controller) learn(rec platform.Record, _ bool) error {
 	n, err := platform.ReadNotification(rec)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.known[n.ID] {
-		return nil
-	}
-	c.known[n.ID] = true
 	t := c.topics[string(n.Topic)]
 	if t == nil {
 		t = &topic{}
@@ -164,7 +88,7 @@ func (c *Controller) learn(rec platform.Record) error {
 // reconcile begins what may be delivered to one topic now, or for the loop's own name looks at everything.
 func (c *Controller) reconcile(ctx context.Context, name string) (time.Duration, error) {
 	if name == control.ResyncName {
-		return 0, c.resync(ctx)
+		return 0, c.tracker.Resync(ctx)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -202,7 +126,7 @@ func (c *Controller) deliver(ctx context.Context, name string, t *topic, id stri
 		t.retries++
 	}
 	if over {
-		delete(c.known, id)
+		c.tracker.Forget(id)
 	} else {
 		t.waiting = append([]string{id}, t.waiting...)
 	}

@@ -26,42 +26,26 @@ type Controller struct {
 	Config
 	loop    control.Loop
 	tracker control.Tracker
-	stop    func() // of the watch on endpoints
 	// began is when this process began to look. What was not counted before says nothing: the data plane may have been away.
 	began time.Time
 }
 
 // New makes a Controller; nothing runs until Start.
 func New(cfg Config) *Controller {
-	c := &Controller{Config: cfg, stop: func() {}, began: cfg.Clock.Now()}
+	c := &Controller{Config: cfg, began: cfg.Clock.Now()}
 	c.loop = control.Loop{Name: "scaling", Clock: cfg.Clock, Log: cfg.Log, Reconcile: c.Reconcile}
-	c.tracker = control.Tracker{Loop: &c.loop, Kind: platform.KindScalableTarget, Store: cfg.Store, Clock: cfg.Clock, Log: cfg.Log}
+	c.tracker = control.Tracker{
+		Loop: &c.loop, Kind: platform.KindScalableTarget, Store: cfg.Store, Clock: cfg.Clock, Log: cfg.Log,
+		Also: map[platform.Kind]func(context.Context, string){platform.KindEndpoint: c.enqueueTargets},
+	}
 	return c
 }
 
 // Start takes up the work where any earlier process left it.
-func (c *Controller) Start(ctx context.Context) error {
-	endpoints, stop := c.Store.Watch(platform.KindEndpoint)
-	if err := c.tracker.Start(ctx); err != nil {
-		stop()
-		return err
-	}
-	c.stop = stop
-	c.loop.Go(func(ctx context.Context) {
-		for key := range endpoints {
-			if err := c.enqueueTargets(ctx, key.Name); err != nil && ctx.Err() == nil {
-				c.Log.Warn("cannot tell what is scaled of an endpoint; its targets will be looked at later", "endpoint", key.Name, "error", err)
-			}
-		}
-	})
-	return nil
-}
+func (c *Controller) Start(ctx context.Context) error { return c.tracker.Start(ctx) }
 
 // Stop ends the loop and waits for what it is doing.
-func (c *Controller) Stop() {
-	c.stop()
-	c.tracker.Stop()
-}
+func (c *Controller) Stop() { c.tracker.Stop() }
 
 // Drain does, without goroutines, all there is to do now: for the simulation, instead of Start.
 func (c *Controller) Drain(ctx context.Context) error {
@@ -71,10 +55,13 @@ func (c *Controller) Drain(ctx context.Context) error {
 }
 
 // enqueueTargets looks at all targets of an endpoint that has changed.
-func (c *Controller) enqueueTargets(ctx context.Context, endpoint string) error {
+func (c *Controller) enqueueTargets(ctx context.Context, endpoint string) {
 	q := platform.Query{Kind: platform.KindScalableTarget, NamePrefix: platform.TargetsOf(endpoint)}
-	return control.Each(ctx, c.Store, q, func(r platform.Record) error {
+	err := control.Each(ctx, c.Store, q, func(r platform.Record) error {
 		c.loop.Enqueue(r.Name)
 		return nil
 	})
+	if err != nil && ctx.Err() == nil {
+		c.Log.Warn("cannot tell what is scaled of an endpoint; its targets will be looked at later", "endpoint", endpoint, "error", err)
+	}
 }
