@@ -141,9 +141,9 @@ func TestManyLinesWhileTheServerIsAway(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, "echo begin; seq 200000")
 	b.cfg.SpoolLimit = 2 << 20
+	b.at("begin", func() { b.away = true }) // from this answer on: the others are quick
 	b.start(t)
 	b.until(t, "the first line", said("begin"))
-	b.set(func(c *control) { c.away = true })
 	spoolSize := func() (size int64) {
 		files, _ := filepath.Glob(filepath.Join(b.cfg.Dir, "spool", "*"))
 		for _, f := range files {
