@@ -63,7 +63,7 @@ def jobs(begin, bucket):
             CheckpointConfig={"S3Uri": f"s3://{bucket}/elsewhere", "LocalPath": "/opt/ml/saved/here"},
             RetryStrategy={"MaximumRetryAttempts": 2},
         ),
-        "late": begin("--lives", 2, StoppingCondition={"MaxRuntimeInSeconds": 9, "MaxWaitTimeInSeconds": 9}),
+        "late": begin("--lives", 2, StoppingCondition={"MaxRuntimeInSeconds": 30, "MaxWaitTimeInSeconds": 30}),  # to begin, among all of these
         "unsaved": begin("--lives", 2, "--hear", "never", checkpoints=False),
         "damaged": begin("--lives", 2),
         "stopped": begin("--lives", 2),
