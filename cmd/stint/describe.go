@@ -46,7 +46,7 @@ func (a *app) describeCommand() *cobra.Command {
 				}
 			}
 			if err != nil {
-				return a.explainMissing(err, args[0])
+				return a.explainMissing(err, "job", args[0])
 			}
 			if a.json {
 				return a.printJSON(job)
@@ -76,10 +76,10 @@ func describeJob(ctx context.Context, c *client.Client, name string) (*described
 	return &describedJob{job, bill, attempts, spotOffer(ctx, c, job, attempts.Attempts)}, nil
 }
 
-// explainMissing says which job is not there, as AWS does not, and what to do.
-func (a *app) explainMissing(err error, name string) error {
-	if isNotFound(err) {
-		return &reworded{fmt.Sprintf("there is no training job %q; see: %s", name, a.stint("jobs")), err}
+// explainMissing says which job, or training job, is not there, as AWS does not, and what to do.
+func (a *app) explainMissing(err error, kind, name string) error {
+	if isNotFound(err) || isGone(err) {
+		return &reworded{fmt.Sprintf("there is no %s %q; see: %s", kind, name, a.stint("jobs")), err}
 	}
 	return err
 }
@@ -242,11 +242,11 @@ the job ends as Stopped.`,
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
 			err := c.StopTrainingJob(ctx, args[0])
-			if isNotFound(err) && a.stopTransform(ctx, c, args[0], wait) == nil {
-				return nil
+			if isNotFound(err) {
+				return a.explainMissing(a.stopTransform(ctx, c, args[0], wait), "job", args[0])
 			}
 			if err != nil {
-				return a.explainMissing(err, args[0])
+				return err
 			}
 			job, err := describeJob(ctx, c, args[0])
 			for err == nil && wait && !ended(*job.TrainingJobStatus) {
@@ -276,11 +276,11 @@ func (a *app) deleteCommand() *cobra.Command {
 		Use:   "delete JOB...",
 		Short: "Forget jobs that have ended",
 		Long:  "Forget jobs that have ended. Their bills, logs and models stay.",
-		Args:  someArguments("the names of jobs"), ValidArgsFunction: a.completeJobs,
+		Args:  someArguments("the names of jobs"), ValidArgsFunction: a.completeTrainings,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
 			for _, name := range args {
 				if err := c.DeleteTrainingJob(ctx, name); err != nil {
-					return a.explainMissing(err, name)
+					return a.explainMissing(err, "training job", name)
 				}
 				if !a.json {
 					a.print("%s  deleted", name)

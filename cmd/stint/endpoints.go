@@ -103,7 +103,7 @@ func listEndpoints(ctx context.Context, c *client.Client, name string) ([]*descr
 	return found, group.Wait()
 }
 
-// isGone: AWS answers for resources of inference that are not there with a validation error.
+// isGone: AWS answers for resources of inference, batch transform jobs too, that are not there with a validation error.
 func isGone(err error) bool {
 	var refused *client.APIError
 	return errors.As(err, &refused) && refused.Code == "ValidationException" && strings.HasPrefix(refused.Message, "Could not find")

@@ -171,7 +171,7 @@ func (a *app) logsCommand() *cobra.Command {
 		Args:              oneArgument("the name of a job"),
 		ValidArgsFunction: a.completeJobs,
 		RunE: a.calling(func(ctx context.Context, c *client.Client, args []string) error {
-			return a.explainMissing(a.logs(ctx, c, args[0], f), args[0])
+			return a.explainMissing(a.logs(ctx, c, args[0], f), "job", args[0])
 		}),
 	}
 	c.Flags().BoolVarP(&f.follow, "follow", "f", false, "go on until the job has ended")

@@ -81,7 +81,7 @@ func (a *app) spotInterruptCommand() *cobra.Command {
 last checkpoint when there is capacity again. A way to see that a script survives it.`,
 		Example: `  stint spot interrupt digits-2026-05-01-10-00-00-000
   stint spot interrupt JOB --notice 30s`,
-		Args: oneArgument("the name of a job"), ValidArgsFunction: a.completeJobs,
+		Args: oneArgument("the name of a job"), ValidArgsFunction: a.completeTrainings,
 		RunE: func(command *cobra.Command, args []string) error {
 			given := command.Flags().Changed("notice")
 			if given && (notice < 0 || notice > 24*time.Hour || notice%time.Second != 0) {
@@ -97,7 +97,7 @@ last checkpoint when there is capacity again. A way to see that a script survive
 				}
 				answer, err := c.InterruptTrainingJob(ctx, in)
 				if err != nil {
-					return a.explainMissing(err, args[0])
+					return a.explainMissing(err, "training job", args[0])
 				}
 				if a.json {
 					return a.printJSON(answer)

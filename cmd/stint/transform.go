@@ -26,7 +26,7 @@ func jobOf(ctx context.Context, c *client.Client, name string) (status func(cont
 	if _, err = training(ctx); !isNotFound(err) {
 		return training, newJobLog(c, name), err
 	}
-	if _, none := c.DescribeTransformJob(ctx, name); none != nil {
+	if _, err = c.DescribeTransformJob(ctx, name); err != nil {
 		return nil, nil, err
 	}
 	return func(ctx context.Context) (string, error) {
@@ -47,13 +47,13 @@ func describeTransform(ctx context.Context, c *client.Client, name string) (*des
 		return nil, err
 	}
 	bill, err := c.CostOf(ctx, c.TransformARN(name))
-	if err != nil && !isNotFound(err) {
-		return nil, err
+	if isNotFound(err) {
+		bill, err = nil, nil
 	}
-	return &describedTransform{job, bill}, nil
+	return &describedTransform{job, bill}, err
 }
 
-// stopTransform asks a batch transform job to stop; an error says that there is none that could be.
+// stopTransform asks a batch transform job to stop.
 func (a *app) stopTransform(ctx context.Context, c *client.Client, name string, wait bool) error {
 	err := c.StopTransformJob(ctx, name)
 	if err != nil {

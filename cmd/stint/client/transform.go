@@ -18,6 +18,12 @@ func (c *Client) DescribeTransformJob(ctx context.Context, name string) (*sagema
 	return out, c.call(ctx, toSageMaker, "DescribeTransformJob", &sagemaker.DescribeTransformJobRequest{TransformJobName: &name}, out)
 }
 
+// ListTransformJobs gives one page of batch transform jobs.
+func (c *Client) ListTransformJobs(ctx context.Context, in *sagemaker.ListTransformJobsRequest) (*sagemaker.ListTransformJobsResponse, error) {
+	out := new(sagemaker.ListTransformJobsResponse)
+	return out, c.call(ctx, toSageMaker, "ListTransformJobs", in, out)
+}
+
 // StopTransformJob asks a batch transform job to stop.
 func (c *Client) StopTransformJob(ctx context.Context, name string) error {
 	return c.call(ctx, toSageMaker, "StopTransformJob", &sagemaker.StopTransformJobRequest{TransformJobName: &name}, nil)
