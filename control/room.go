@@ -37,6 +37,13 @@ func (r *Room) Take(who string, c, machine platform.Capacity) bool {
 	return true
 }
 
+// Free is what of the machine nobody holds.
+func (r *Room) Free(machine platform.Capacity) platform.Capacity {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return machine.Minus(r.used())
+}
+
 // Fit lets somebody who holds one sum for many decide anew what it is, knowing what others hold; nobody takes anything
 // meanwhile.
 func (r *Room) Fit(who string, decide func(others platform.Capacity) platform.Capacity) {

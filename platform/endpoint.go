@@ -132,7 +132,11 @@ type Variant struct {
 	Failures     int       `json:"failures,omitempty"` // instances in a row that ended without having been ready
 	Hopeless     string    `json:"hopeless,omitempty"` // why no more is tried while the deployment comes up
 	RetryAt      time.Time `json:"retryAt,omitzero"`   // no instance is launched before
+	Roomless     string    `json:"roomless,omitempty"` // what an instance needed and there was, when it began to wait for room
 }
+
+// WaitingForRoom begins what Variant.Roomless says.
+const WaitingForRoom = "waiting for room: "
 
 // Serverless is how a variant is served that has no instances of its own.
 type Serverless struct {

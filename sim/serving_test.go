@@ -271,3 +271,29 @@ func checkServingLedger(t *testing.T, w *Serving, arn platform.ARN) {
 		}
 	}
 }
+
+// An endpoint that finds no room says so, and what it needs, until there is some.
+func TestAnEndpointSaysThatItWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	w := NewServing(platform.Capacity{MilliCPU: 64_000, MemoryBytes: 3 << 29}, func(string) ServingPlan { return ServingPlan{Load: time.Second} })
+	for _, name := range []string{"f", "e"} {
+		if err := w.Create(t.Context(), name, w.Deployment("one", 1)); err != nil {
+			t.Fatal(err)
+		}
+		w.Step(t.Context(), 5*time.Second)
+	}
+	e, err := w.Endpoint(t.Context(), "e")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "waiting for room: an instance of ml.m5.large needs 1 GiB of memory, and 0.5 of the machine's 1.5 GiB are free"
+	if got := e.Status.Coming.Variants[0].Roomless; e.Status.State != platform.EndpointCreating || got != want {
+		t.Errorf("the endpoint is %s and says %q", e.Status.State, got)
+	}
+	if err := w.Change(t.Context(), "f", remove(w)); err != nil {
+		t.Fatal(err)
+	}
+	if e = w.until(t, platform.EndpointInService); e.Status.Serving.Variants[0].Roomless != "" {
+		t.Errorf("it has room and says %q", e.Status.Serving.Variants[0].Roomless)
+	}
+}

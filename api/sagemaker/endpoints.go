@@ -393,6 +393,9 @@ func summaries(d *platform.Deployment, share float64) []sagemaker.ProductionVari
 		if v.Serverless != nil {
 			summary.CurrentInstanceCount, summary.DesiredInstanceCount = nil, nil
 		}
+		if v.Roomless != "" {
+			summary.VariantStatus = []sagemaker.ProductionVariantStatus{{Status: ptr(sagemaker.VariantStatusCreating), StatusMessage: &v.Roomless}}
+		}
 		out = append(out, summary)
 	}
 	return out

@@ -186,7 +186,7 @@ func pending(st *platform.EndpointStatus) *sagemaker.PendingDeploymentSummary {
 	for i, s := range summaries(st.Coming, share) {
 		out.ProductionVariants = append(out.ProductionVariants, sagemaker.PendingProductionVariantSummary{
 			VariantName: s.VariantName, DeployedImages: s.DeployedImages, CurrentWeight: s.CurrentWeight, DesiredWeight: s.DesiredWeight,
-			CurrentInstanceCount: s.CurrentInstanceCount, DesiredInstanceCount: s.DesiredInstanceCount, VariantStatus: stage(st),
+			CurrentInstanceCount: s.CurrentInstanceCount, DesiredInstanceCount: s.DesiredInstanceCount, VariantStatus: stage(st, &st.Coming.Variants[i]),
 			CurrentServerlessConfig: s.CurrentServerlessConfig, DesiredServerlessConfig: s.DesiredServerlessConfig,
 			InstanceType: instanceType(&st.Coming.Variants[i]),
 		})
@@ -201,8 +201,8 @@ func instanceType(v *platform.Variant) *sagemaker.ProductionVariantInstanceType 
 	return ptr(sagemaker.ProductionVariantInstanceType(v.Type))
 }
 
-// stage is where an update stands, in AWS's words for it.
-func stage(st *platform.EndpointStatus) []sagemaker.ProductionVariantStatus {
+// stage is where an update stands, in AWS's words for it, and whether a variant of it waits for room.
+func stage(st *platform.EndpointStatus, v *platform.Variant) []sagemaker.ProductionVariantStatus {
 	r := st.Rollout
 	if r == nil { // it has just been asked for
 		return []sagemaker.ProductionVariantStatus{{Status: ptr(sagemaker.VariantStatusCreating), StartTime: shapes.NewTimestamp(st.Coming.Began)}}
@@ -223,6 +223,9 @@ func stage(st *platform.EndpointStatus) []sagemaker.ProductionVariantStatus {
 		status, message = sagemaker.VariantStatusDeleting, at+"; "+r.Reason
 	case platform.RolloutStuck:
 		status, message = sagemaker.VariantStatusDeleting, at+"; the old instances do not come up again; "+r.Reason
+	}
+	if v.Roomless != "" {
+		message += "; " + v.Roomless
 	}
 	return []sagemaker.ProductionVariantStatus{{Status: &status, StatusMessage: ptr(message[:min(len(message), 1024)]), StartTime: shapes.NewTimestamp(r.Since)}}
 }

@@ -227,7 +227,13 @@ func (a *app) awaitEndpoint(ctx context.Context, c *client.Client, d *deployment
 	still := a.animate(func(frame string) string {
 		return fmt.Sprintf("%s %s  %s", a.onErr.cyan(frame), a.onErr.bold("Creating"), clock(a.now().Sub(began)))
 	})
-	e, err := settled(ctx, c, d.name)
+	told := false
+	e, err := settled(ctx, c, d.name, func(e *sagemaker.DescribeEndpointOutput) {
+		if why := roomless(e); why != "" && !told {
+			told = true
+			a.note("  %s\n  it comes up by itself when there is; what takes room: %s, %s", a.onErr.yellow(why), a.stint("endpoints"), a.stint("jobs --status InProgress"))
+		}
+	})
 	still()
 	if ctx.Err() != nil {
 		a.note("The endpoint comes up without you. See: %s", a.stint("endpoint describe "+d.name))
@@ -242,7 +248,7 @@ func (a *app) awaitEndpoint(ctx context.Context, c *client.Client, d *deployment
 	}
 	if *e.EndpointStatus != sagemaker.EndpointStatusInService {
 		a.note("%s %s\n%s", a.onErr.red("✗"), *e.EndpointStatus, indent(shapes.Value(e.FailureReason)))
-		a.note("  its log:    %s\n  take it away: %s", a.stint("endpoint logs "+d.name), a.stint("endpoint delete "+d.name))
+		a.note("  its log       %s\n  take it away  %s", a.stint("endpoint logs "+d.name), a.stint("endpoint delete "+d.name))
 		if a.json {
 			if err := a.printJSON(described); err != nil {
 				return err
@@ -258,13 +264,14 @@ func (a *app) awaitEndpoint(ctx context.Context, c *client.Client, d *deployment
 	return nil
 }
 
-// settled waits until an endpoint is neither coming nor changing.
-func settled(ctx context.Context, c *client.Client, name string) (*sagemaker.DescribeEndpointOutput, error) {
+// settled waits until an endpoint is neither coming nor changing, and shows how it stands meanwhile.
+func settled(ctx context.Context, c *client.Client, name string, show func(*sagemaker.DescribeEndpointOutput)) (*sagemaker.DescribeEndpointOutput, error) {
 	for {
 		e, err := c.DescribeEndpoint(ctx, name)
 		if err != nil || !moving(*e.EndpointStatus) {
 			return e, err
 		}
+		show(e)
 		if err := sleep(ctx, pollEvery); err != nil {
 			return nil, err
 		}

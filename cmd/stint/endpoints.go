@@ -204,9 +204,33 @@ func (a *app) printEndpoints(found []*describedEndpoint) {
 	for _, line := range t.lines(a.onOut) {
 		a.print("%s", line)
 	}
+	for _, e := range found {
+		if why := roomless(e.DescribeEndpointOutput); why != "" {
+			a.print("\n%s", a.onOut.yellow(*e.EndpointName+" is "+why))
+		}
+	}
 	if line := a.wasted(found); line != "" {
 		a.print("\n%s", a.onOut.yellow(line))
 	}
+}
+
+// roomless says what room an endpoint waits for, empty when it waits for none.
+func roomless(e *sagemaker.DescribeEndpointOutput) string {
+	for _, v := range e.ProductionVariants {
+		if len(v.VariantStatus) > 0 { // the server gives it for this alone; the stage of an update is with what is pending
+			return shapes.Value(v.VariantStatus[0].StatusMessage)
+		}
+	}
+	if d := e.PendingDeploymentSummary; d != nil {
+		for _, v := range d.ProductionVariants {
+			for _, s := range v.VariantStatus {
+				if at := strings.Index(shapes.Value(s.StatusMessage), platform.WaitingForRoom); at >= 0 {
+					return (*s.StatusMessage)[at:]
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // endpointStatus colours an endpoint's status by what it means.
@@ -266,6 +290,9 @@ func (a *app) printEndpoint(e *describedEndpoint) {
 		a.print("\n%s\n%s", p.red(title), indent(*e.FailureReason))
 	}
 	a.printVariants(e)
+	if why := roomless(e.DescribeEndpointOutput); why != "" {
+		a.print("\n%s", p.yellow(why))
+	}
 	a.printUpdate(e)
 	a.printScaling(e)
 	a.section("Configuration", [][2]string{
@@ -428,7 +455,7 @@ func (a *app) deleteEndpoint(ctx context.Context, c *client.Client, name string,
 	}
 	a.setStatus(a.onErr.dim("Deleting " + name + " …"))
 	defer a.clearStatus()
-	_, err := settled(ctx, c, name)
+	_, err := settled(ctx, c, name, func(*sagemaker.DescribeEndpointOutput) {})
 	if isGone(err) {
 		return nil
 	}

@@ -123,6 +123,9 @@ func (b *bundle) seedEndpoints() {
 	b.logged("digits", "AllTraffic/i-1", "one", "two")
 	b.door.Clock.Advance(time.Minute)
 	b.serve("coming")
+	b.becomes("coming", platform.EndpointCreating, func(st *platform.EndpointStatus) {
+		st.Coming.Variants[0].Roomless = platform.WaitingForRoom + "an instance of ml.m5.large needs 8 GiB of memory, and 7.5 of the machine's 23.5 GiB are free"
+	})
 	b.door.Clock.Advance(3 * time.Second)
 }
 

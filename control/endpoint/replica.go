@@ -25,28 +25,29 @@ func (c *Controller) launch(ctx context.Context, name string, now time.Time) (e 
 	}
 	e, err = c.change(ctx, name, func(e *platform.Endpoint) (platform.Tx, bool, error) {
 		var tx platform.Tx
-		gaveUp := false
+		noted := false
 		again = 0
 		for _, d := range []*platform.Deployment{e.Status.Serving, e.Status.Coming} {
 			if d == nil {
 				continue
 			}
 			for v := range d.Variants {
-				hoped := d.Variants[v].Hopeless == ""
-				wait, err := c.fill(e, &d.Variants[v], machine, now, &tx)
+				variant := &d.Variants[v]
+				hopeless, roomless := variant.Hopeless, variant.Roomless
+				wait, err := c.fill(e, variant, machine, now, &tx)
 				if err != nil {
 					return tx, false, err
 				}
-				gaveUp = gaveUp || hoped && d.Variants[v].Hopeless != ""
+				noted = noted || hopeless != variant.Hopeless || roomless != variant.Roomless
 				again = sooner(again, wait)
 			}
 		}
-		return tx, gaveUp || len(tx.Puts) > 0, nil
+		return tx, noted || len(tx.Puts) > 0, nil
 	})
 	return e, again, err
 }
 
-// fill adds a variant's missing replicas.
+// fill adds a variant's missing replicas. That it waits for room is written down when the wait begins, and once more when it is over.
 func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine platform.Capacity, now time.Time, tx *platform.Tx) (time.Duration, error) {
 	for len(v.Replicas) < v.Wanted() && v.Hopeless == "" {
 		if wait := v.RetryAt.Sub(now); wait > 0 {
@@ -61,6 +62,7 @@ func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine pla
 		id := agentID(e, number)
 		given := v.Need.Clamp(machine)
 		if !c.Room.Take(string(id), held(given), machine) {
+			v.Roomless = cmp.Or(v.Roomless, wanting(v, held(given), c.Room.Free(machine), machine))
 			return roomless, nil
 		}
 		session, err := platform.NewSession(c.Random, now, sessionLife)
@@ -79,7 +81,22 @@ func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine pla
 			Type: v.Type, Rate: v.Rate, Purchase: purchase(v), Launched: now, LogStream: fmt.Sprintf("%s/i-%s", v.Name, instanceID(id)),
 		})
 	}
+	v.Roomless = ""
 	return 0, nil
+}
+
+// wanting says what an instance waits for.
+func wanting(v *platform.Variant, need, free, machine platform.Capacity) string {
+	what := "an instance of " + string(v.Type)
+	if v.Serverless != nil {
+		what = "an instance"
+	}
+	if need.GPUs > free.GPUs {
+		return platform.WaitingForRoom + fmt.Sprintf("%s needs %d accelerators, and %d of the machine's %d are free", what, need.GPUs, max(free.GPUs, 0), machine.GPUs)
+	}
+	gib := func(bytes int64) float64 { return float64(max(bytes, 0)) / (1 << 30) }
+	return platform.WaitingForRoom + fmt.Sprintf("%s needs %.4g GiB of memory, and %.4g of the machine's %.4g GiB are free",
+		what, gib(need.MemoryBytes), gib(free.MemoryBytes), gib(machine.MemoryBytes))
 }
 
 // purchase is how the next instance of a variant is paid for.
