@@ -3,6 +3,7 @@ package sigv4
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"hash"
 	"strings"
 	"sync"
 )
@@ -26,7 +27,23 @@ func mac(key, text []byte) signingKey {
 	return sum
 }
 
-// keysPerGeneration bounds the cache to twice as many keys, about 1 MiB.
+// signer computes MACs with one key. What hmac.New makes of the key is kept for the next text.
+type signer struct{ ready sync.Pool }
+
+func newSigner(key signingKey) *signer {
+	return &signer{sync.Pool{New: func() any { return hmac.New(sha256.New, key[:]) }}}
+}
+
+func (s *signer) mac(text []byte) (sum signingKey) {
+	h := s.ready.Get().(hash.Hash)
+	h.Reset()
+	h.Write(text)
+	h.Sum(sum[:0])
+	s.ready.Put(h)
+	return sum
+}
+
+// keysPerGeneration bounds the cache to twice as many keys, about 4 MiB.
 const keysPerGeneration = 2048
 
 // keyCache remembers derived keys, which saves four HMACs a call. It forgets by
@@ -42,10 +59,10 @@ type keyCache struct {
 // new secret, what was derived from the former one must not verify any more.
 type cachedKey struct {
 	secret string
-	key    signingKey
+	key    *signer
 }
 
-func (c *keyCache) get(scope *Scope, secret string) (signingKey, bool) {
+func (c *keyCache) get(scope *Scope, secret string) (*signer, bool) {
 	c.mu.RLock()
 	entry, found := c.young[*scope]
 	aged := false
@@ -55,7 +72,7 @@ func (c *keyCache) get(scope *Scope, secret string) (signingKey, bool) {
 	}
 	c.mu.RUnlock()
 	if !found || entry.secret != secret {
-		return signingKey{}, false
+		return nil, false
 	}
 	if aged {
 		c.put(scope, secret, entry.key)
@@ -63,7 +80,7 @@ func (c *keyCache) get(scope *Scope, secret string) (signingKey, bool) {
 	return entry.key, true
 }
 
-func (c *keyCache) put(scope *Scope, secret string, key signingKey) {
+func (c *keyCache) put(scope *Scope, secret string, key *signer) {
 	// The scope's strings are parts of a request; a stored one must not hold
 	// the whole request in memory.
 	kept := Scope{

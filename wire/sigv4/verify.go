@@ -242,11 +242,11 @@ func (s *scratch) payloadHash(r *http.Request, body []byte, c *claim, s3 bool) (
 func (v *Verifier) compare(s *scratch, c *claim, secret string) error {
 	key, cached := v.keys.get(&c.scope, secret)
 	if !cached {
-		key = deriveKey(secret, &c.scope)
+		key = newSigner(deriveKey(secret, &c.scope))
 	}
 	canonical := len(s.text)
 	s.appendStringToSign(c.date, &c.scope)
-	want := mac(key[:], s.text[canonical:])
+	want := key.mac(s.text[canonical:])
 
 	hex.Encode(s.hash[:], want[:])
 	s.arena = append(s.arena[:0], c.signature...)

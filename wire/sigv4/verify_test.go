@@ -285,10 +285,11 @@ func TestKeyCacheIsBoundedAndKeepsWhatIsUsed(t *testing.T) {
 	t.Parallel()
 	var cache keyCache
 	used := Scope{AccessKey: "used"}
-	cache.put(&used, "s", signingKey{1})
+	first := newSigner(signingKey{1})
+	cache.put(&used, "s", first)
 	for i := range 10 * keysPerGeneration {
-		cache.put(&Scope{AccessKey: string(rune('a' + i%26)), Date: strings.Repeat("d", i%997), Region: string(rune(i))}, "s", signingKey{2})
-		if key, ok := cache.get(&used, "s"); !ok || key != (signingKey{1}) {
+		cache.put(&Scope{AccessKey: string(rune('a' + i%26)), Date: strings.Repeat("d", i%997), Region: string(rune(i))}, "s", newSigner(signingKey{2}))
+		if key, ok := cache.get(&used, "s"); !ok || key != first {
 			t.Fatalf("a key in use was forgotten after %d others", i)
 		}
 	}
