@@ -70,7 +70,8 @@ func (c *connection) serve() {
 		if !c.state.CompareAndSwap(idle, working) {
 			break // the server stops
 		}
-		if !c.exchange() || c.server.stopping.Load() || !c.state.CompareAndSwap(working, idle) {
+		// Whoever stops the server closes what idles. One that becomes idle just then looks after it has: it was seen idle, or sees.
+		if !c.exchange() || !c.state.CompareAndSwap(working, idle) || c.server.stopping.Load() {
 			break
 		}
 	}
