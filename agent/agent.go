@@ -46,6 +46,12 @@ type Config struct {
 	Checkpoints func(CheckpointFolder) (Checkpoints, error)
 	// Front makes what stands before a container of many models. Nil: such an instance fails.
 	Front func(ModelSource) (Front, error)
+	// Pipeline makes what stands before several containers. Nil: such an instance fails.
+	Pipeline func(Pipeline) (Front, error)
+	// Part makes a folder that is to be the /opt/ml of one of several containers, which are counted from 1, and gives the path
+	// by which it is seen beside that. view makes it /opt/ml, for what the calling thread starts from then on. Nil: such an
+	// instance fails.
+	Part func(number int) (root string, view func() error, err error)
 
 	// NewSender makes what sends a transform job's data to its container; when ctx ends, so does all that is under way. Nil:
 	// such a job fails.
@@ -71,7 +77,10 @@ type agent struct {
 	meta   *metadata // nil: none could be had
 	keeper keeper
 
-	container sagemaker.ContainerDefinition // of an endpoint's instance or a transform job
+	model     platform.ModelContainers      // of an endpoint's instance or a transform job
+	container sagemaker.ContainerDefinition // the one that this is about: the first, or a part's own
+	name      string                        // of it among several; empty: it is the only one
+	view      func() error                  // gives the thread that starts its process its view of /opt/ml; nil: it is the agent's
 	task      platform.TransformTask        // of a transform job
 	// manifestPrefix is what the names of the task's manifest, if it has one, are below.
 	manifestPrefix platform.URI
@@ -175,7 +184,7 @@ func (a *agent) takeAssignment(work context.Context) error {
 	read := func() error { return decodeSpec(a.job.Spec, &a.spec) }
 	switch a.job.Kind {
 	case platform.KindEndpoint:
-		read = a.readContainer
+		read = a.readContainers
 	case platform.KindTransformJob:
 		read = a.readTask
 	}

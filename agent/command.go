@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/stint-ml/stint/platform"
 )
 
 // systemPath is where programs are looked for after the runtime's own folder.
@@ -19,6 +21,7 @@ type command struct {
 	args []string
 	env  []string
 	dir  string
+	view func() error // called on the thread that starts it; nil: nothing is to be done
 }
 
 // command works out the user's command: the request's own, or the runtime's entry.
@@ -54,7 +57,7 @@ func (a *agent) command() (command, error) {
 	if c.path, err = findProgram(words[0], python.path, c.dir); err != nil {
 		return command{}, err
 	}
-	c.env = a.environment(python.path)
+	c.env, c.view = a.environment(python.path), a.view
 	return c, nil
 }
 
@@ -124,6 +127,10 @@ func (a *agent) environment(path string) []string {
 
 // startError says why a program could not be started, naming what bars the way to it.
 func (a *agent) startError(c command, err error) error {
+	var unseen *viewError
+	if errors.As(err, &unseen) {
+		return platform.Errorf(platform.Internal, c.path, "give the container its own %s: %w", contractRoot, err)
+	}
 	if errors.Is(err, os.ErrPermission) {
 		if barrier := a.barrier(c.path); barrier != "" {
 			return clientError(c.path, "the training command %s cannot be started: user %d may not enter %s; install the runtime where every user can read it", c.path, a.User.UID, barrier)

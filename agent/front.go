@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes"
@@ -14,8 +15,11 @@ import (
 // modelsFolder holds the models of an instance of many, each in a folder of its own.
 const modelsFolder = "models"
 
-// Front stands between callers and a container of many models, and sees that the model of each request is loaded; agent/models
-// does it.
+// lateWord is how long before the whole time of an invocation is over it is said which of several containers takes too long.
+const lateWord = 250 * time.Millisecond
+
+// Front stands between callers and the containers of an instance: a container of many models, and sees that the model of each
+// request is loaded (agent/models), or several containers that share the work of each (agent/pipeline).
 type Front interface {
 	// Serve answers requests until Close, and then gives nil.
 	Serve(l net.Listener) error
@@ -40,22 +44,32 @@ type ModelSource struct {
 	Report func(figures []platform.Datum) // without dimensions
 }
 
-// openFront opens what stands before the container at an address, and gives where requests are to go: of a container with a
-// model of its own to itself.
-func (a *agent) openFront(container string) (address string, done func(), err error) {
-	if !platform.OfMany(&a.container) {
-		return container, func() {}, nil
+// Pipeline is what stands between callers and several containers gets to know.
+type Pipeline struct {
+	Containers []NamedContainer // in order
+	Direct     bool             // a request names the container that it is for; else each gets what the one before it answered
+	// Limit is the time for a request until an answer begins; 0: whoever asks bounds it.
+	Limit time.Duration
+}
+
+// NamedContainer is one of several.
+type NamedContainer struct {
+	Name    string
+	Address string // host:port
+}
+
+// openFront opens what stands before an instance's containers, and gives where requests are to go: to a container with a model
+// of its own they go themselves.
+func (a *agent) openFront(parts []*part) (address string, done func(), err error) {
+	var front Front
+	switch {
+	case len(parts) > 1:
+		front, err = a.pipeline(parts)
+	case platform.OfMany(&a.container):
+		front, err = a.manyModels(parts[0].address)
+	default:
+		return parts[0].address, func() {}, nil
 	}
-	if a.Front == nil {
-		return "", nil, platform.Errorf(platform.NotSupported, "", "this agent cannot serve many models")
-	}
-	front, err := a.Front(ModelSource{
-		Container: container, Prefix: platform.URI(shapes.Value(a.container.ModelDataUrl)), Folder: filepath.Join(a.Root, modelsFolder),
-		Memory: a.job.Memory, Cached: cached(&a.container), Clock: a.Clock, Log: a.Log,
-		Stat:   a.statModel,
-		Fetch:  a.fetchOneOfMany,
-		Report: func(figures []platform.Datum) { a.report(platform.Report{Figures: figures}) },
-	})
 	if err != nil {
 		return "", nil, err
 	}
@@ -70,6 +84,35 @@ func (a *agent) openFront(container string) (address string, done func(), err er
 		}
 	}()
 	return l.Addr().String(), front.Close, nil
+}
+
+// manyModels makes what stands before a container of many models.
+func (a *agent) manyModels(container string) (Front, error) {
+	if a.Front == nil {
+		return nil, platform.Errorf(platform.NotSupported, "", "this agent cannot serve many models")
+	}
+	return a.Front(ModelSource{
+		Container: container, Prefix: platform.URI(shapes.Value(a.container.ModelDataUrl)), Folder: filepath.Join(a.Root, modelsFolder),
+		Memory: a.job.Memory, Cached: cached(&a.container), Clock: a.Clock, Log: a.Log,
+		Stat:   a.statModel,
+		Fetch:  a.fetchOneOfMany,
+		Report: func(figures []platform.Datum) { a.report(platform.Report{Figures: figures}) },
+	})
+}
+
+// pipeline makes what stands before several containers.
+func (a *agent) pipeline(parts []*part) (Front, error) {
+	if a.Pipeline == nil {
+		return nil, platform.Errorf(platform.NotSupported, "", "this agent cannot serve several containers")
+	}
+	p := Pipeline{Direct: a.model.Direct}
+	for _, one := range parts {
+		p.Containers = append(p.Containers, NamedContainer{one.name, one.address})
+	}
+	if a.job.Kind == platform.KindEndpoint {
+		p.Limit = max(longestOfAWS, a.job.Longest.Duration()) - lateWord
+	}
+	return a.Pipeline(p)
 }
 
 // cached is whether a container's models stay loaded: unless the request says otherwise.

@@ -8,8 +8,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/stint-ml/stint/platform"
 )
 
 const (
@@ -42,9 +40,9 @@ type health struct {
 	verdict error // once done: why it had to end; nil: it did not have to
 }
 
-// nurse asks a container until it is healthy, reports that and where requests are to go, and goes on asking. One that is never
-// healthy is asked to end, one that was and is not any more is ended at once: its callers need another.
-func (a *agent) nurse(work context.Context, container, address string, p *process) *health {
+// nurse asks a container until it is healthy, says so, and goes on asking. One that is never healthy is asked to end, with all
+// that is with it; one that was and is not any more is ended at once: its callers need another.
+func (a *agent) nurse(work context.Context, container string, p *process, ready func()) *health {
 	ctx, cancel := context.WithCancel(work)
 	h := &health{cancel: cancel, done: make(chan struct{})}
 	go func() {
@@ -57,7 +55,7 @@ func (a *agent) nurse(work context.Context, container, address string, p *proces
 			}
 			return
 		}
-		a.report(platform.Report{Phase: platform.PhaseInService, Address: address})
+		ready()
 		ask := func(limit time.Duration) (int, error) { return ping(ctx, container, limit) }
 		if h.verdict = a.guard(ctx, ask, max(tolerance, 2*a.Clock.Now().Sub(began))); h.verdict != nil {
 			a.Log.Warn("ending the container", "why", h.verdict)

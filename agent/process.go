@@ -32,11 +32,20 @@ type process struct {
 	cutOff atomic.Int32 // how many processes were seen to end by a signal: they may have left files half written
 	crash  atomic.Int64 // when the first of them ended by a signal that was not the agent's, in Unix nanoseconds; 0: none did
 	frozen bool         // what they were writing was looked at when they ended
-	alone  bool         // the agent is the first process of a pid namespace: all others in it are the job's
+	alone  bool         // the agent is the first process of a pid namespace: all others in it are this command's
 }
 
-// start starts the user's command in a session of its own.
+// start starts the user's command in a session of its own, and waits for it.
 func (a *agent) start(work context.Context) (*process, error) {
+	p, err := a.launch(work)
+	if err == nil {
+		go p.reap()
+	}
+	return p, err
+}
+
+// launch starts the user's command in a session of its own. Whoever calls it has it waited for.
+func (a *agent) launch(work context.Context) (*process, error) {
 	c, err := a.command()
 	if err != nil {
 		return nil, err
@@ -66,9 +75,8 @@ func (a *agent) start(work context.Context) (*process, error) {
 		output.Close()
 		return nil, a.startError(c, unwrapPath(err))
 	}
-	p := &process{pid: started.Pid, output: output, main: make(chan struct{}), all: make(chan struct{}), alone: os.Getpid() == 1}
-	_ = started.Release() // reap waits for it
-	go p.reap()
+	p := &process{pid: started.Pid, output: output, main: make(chan struct{}), all: make(chan struct{}), alone: os.Getpid() == 1 && a.name == ""}
+	_ = started.Release() // it is waited for by its number
 	return p, nil
 }
 
@@ -79,6 +87,12 @@ func startUnprivileged(c command, how *os.ProcAttr) (p *os.Process, err error) {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // and never unlocked
+		if c.view != nil {
+			if err = c.view(); err != nil {
+				err = &viewError{err}
+				return
+			}
+		}
 		if how.Sys.Credential != nil || os.Geteuid() != 0 {
 			err = errors.Join(
 				unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0),
@@ -97,6 +111,11 @@ func startUnprivileged(c command, how *os.ProcAttr) (p *os.Process, err error) {
 
 // setOOMScore says how willingly the kernel kills this process, and those that it starts from now on, when memory ends.
 func setOOMScore(score string) { _ = os.WriteFile("/proc/self/oom_score_adj", []byte(score), 0) }
+
+// viewError is a command that could not be given its view of the machine.
+type viewError struct{ error }
+
+func (e *viewError) Unwrap() error { return e.error }
 
 // unwrapPath takes the file name off an error that will name the command itself.
 func unwrapPath(err error) error {

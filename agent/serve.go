@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"strconv"
 	"strings"
 
@@ -20,17 +19,18 @@ const (
 	sourceVariable = "SAGEMAKER_SUBMIT_DIRECTORY"
 )
 
-// readContainer reads the assignment of an endpoint's instance.
-func (a *agent) readContainer() error {
-	if err := json.Unmarshal(a.job.Spec, &a.container); err != nil {
-		return platform.Errorf(platform.Internal, "", "read the container's definition: %w", err)
+// readContainers reads the assignment of an endpoint's instance.
+func (a *agent) readContainers() error {
+	if err := json.Unmarshal(a.job.Spec, &a.model); err != nil {
+		return platform.Errorf(platform.Internal, "", "read the containers' definitions: %w", err)
 	}
-	a.becomeContainer()
+	a.becomeContainer(a.model.Container)
 	return nil
 }
 
 // becomeContainer lets the rest of the agent see a container that serves as a job that has no inputs.
-func (a *agent) becomeContainer() {
+func (a *agent) becomeContainer(c sagemaker.ContainerDefinition) {
+	a.container = c
 	a.spec = sagemaker.CreateTrainingJobRequest{
 		AlgorithmSpecification: &sagemaker.AlgorithmSpecification{}, ResourceConfig: &sagemaker.ResourceConfig{},
 		OutputDataConfig: &sagemaker.OutputDataConfig{}, Environment: map[string]string{},
@@ -46,58 +46,39 @@ func (a *agent) becomeContainer() {
 	a.job.Runtime.Entry, a.Shim = a.job.Runtime.Serve, a.ServeProgram
 }
 
-// serve is the life of an endpoint's instance: fetch the model, start the container, say when it answers, and end it when it
-// is not wanted any more.
+// serve is the life of an endpoint's instance: fetch the model, start its container or containers, say when they answer, and end
+// them when they are not wanted any more.
 func (a *agent) serve(work, life context.Context) platform.Outcome {
 	// 1. Bring what serves, and find a port for it.
-	container, err := a.prepareContainer(work)
+	parts, err := a.prepareParts(work)
 	if err != nil {
 		return a.outcomeOf(life, err)
 	}
-	// 2. Start the container; callers of many models are met before it.
-	address, closeFront, err := a.openFront(container)
+	// 2. Start it; callers of many models, or of several containers, are met before it.
+	address, closeFront, err := a.openFront(parts)
 	if err != nil {
 		return a.outcomeOf(life, err)
 	}
 	defer closeFront()
-	process, err := a.start(work)
-	if err != nil {
+	if err := startParts(work, life, parts); err != nil {
 		return a.outcomeOf(life, err)
 	}
-	log := a.ship(life, process)
-	// 3. Say when it is healthy; a container that never is has failed.
-	health := a.nurse(work, container, address, process)
-	why := a.watch(life, process)
-	sick := health.wait()
-	tail := log.wait()
+	// 3. Say when all of it is healthy; a container that never is has failed.
+	ready := onceOf(len(parts), func() { a.report(platform.Report{Phase: platform.PhaseInService, Address: address}) })
+	for _, p := range parts {
+		p.health = p.nurse(work, p.address, p.process, ready)
+	}
+	ended, why := watchParts(life, parts)
+	for _, p := range parts {
+		if sick := p.health.wait(); sick != nil {
+			ended, why = p, sick
+		}
+	}
+	endLogs(parts)
 	if life.Err() != nil {
 		return platform.Outcome{}
 	}
-	return a.judgeContainer(process, cmp.Or(sick, why), tail)
-}
-
-// prepareContainer brings the model and, where it is apart, the program that serves it, and gives the container a port of its
-// own.
-func (a *agent) prepareContainer(work context.Context) (address string, err error) {
-	a.enter(platform.PhaseDownloading, "")
-	if err := a.fetchServed(work); err != nil {
-		return "", err
-	}
-	if address, err = freeAddress(); err != nil {
-		return "", err
-	}
-	_, port, _ := strings.Cut(address, ":")
-	a.spec.Environment[portVariable] = port
-	return address, nil
-}
-
-// freeAddress finds a port of this machine that is free now. Containers of one machine share its network.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", platform.Errorf(platform.Internal, "", "find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
+	return ended.judgeContainer(ended.process, why, ended.tail)
 }
 
 // judgeContainer turns the end of a container into an outcome. Only one that was asked to end has not failed.
@@ -105,9 +86,12 @@ func (a *agent) judgeContainer(p *process, why error, tail string) platform.Outc
 	o := a.judge(p, why, tail)
 	switch {
 	case errors.Is(why, errNeverHealthy), errors.Is(why, errUnhealthy):
-		o = platform.Outcome{Kind: platform.AlgorithmError, ExitCode: p.exitCode(), Reason: clip("The container "+why.Error()+". Please check its log. "+strings.TrimSpace(a.readFailure()+" "+tail), "")}
+		return platform.Outcome{Kind: platform.AlgorithmError, ExitCode: p.exitCode(), Reason: clip("The "+cmp.Or(a.name, "container")+" "+why.Error()+". Please check its log. "+strings.TrimSpace(a.readFailure()+" "+tail), "")}
 	case o.Kind == platform.Succeeded:
 		o = platform.Outcome{Kind: platform.AlgorithmError, Reason: clip("the container ended by itself. "+tail, ", exit code: "+strconv.Itoa(p.exitCode()))}
+	}
+	if a.name != "" && o.Reason != "" {
+		o.Reason = clip(o.Reason, " (container "+a.name+")")
 	}
 	return o
 }

@@ -120,7 +120,7 @@ func (s *shipper) flush(life context.Context, now time.Time) error {
 		if i+1 < len(events) && size < batchBytes && i+1-start < batchEvents {
 			continue
 		}
-		if _, err := s.agent.spool.append(life, platform.Report{At: now, Logs: events[start : i+1]}, bulk); err != nil {
+		if _, err := s.agent.spool.append(life, platform.Report{At: now, Logs: events[start : i+1], Stream: s.agent.name}, bulk); err != nil {
 			return err
 		}
 		start, size = i+1, 0

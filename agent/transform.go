@@ -24,8 +24,14 @@ func (a *agent) readTask() error {
 	if err := json.Unmarshal(a.job.Spec, &a.task); err != nil {
 		return platform.Errorf(platform.Internal, "", "read the transform job: %w", err)
 	}
-	a.container = a.task.Container
-	a.becomeContainer()
+	a.model = a.task.ModelContainers
+	a.becomeTransformer(a.model.Container)
+	return nil
+}
+
+// becomeTransformer lets the rest of the agent see a container of a transform job.
+func (a *agent) becomeTransformer(c sagemaker.ContainerDefinition) {
+	a.becomeContainer(c)
 	a.spec.RoleArn = &a.job.Session.Role
 	in := &a.task.Request
 	if a.spec.Environment[timeoutVariable] == "" {
@@ -44,7 +50,6 @@ func (a *agent) readTask() error {
 	if in.BatchStrategy != nil {
 		a.spec.Environment["SAGEMAKER_BATCH_STRATEGY"] = strategyWord(*in.BatchStrategy == sagemaker.BatchStrategySingleRecord)
 	}
-	return nil
 }
 
 // strategyWord is how containers know a batch strategy.
@@ -58,20 +63,24 @@ func strategyWord(single bool) string {
 // errTransformed ends the container of a job that is done.
 var errTransformed = errors.New("all objects are done with")
 
-// transform is the life of a transform job's agent: start the model's container, send it the objects of the share that are not
-// done with, and end it.
+// transform is the life of a transform job's agent: start the model's containers, send them the objects of the share that are
+// not done with, and end them.
 func (a *agent) transform(work, life context.Context) platform.Outcome {
-	// 1 and 2. Bring the model and start its container.
-	address, err := a.prepareContainer(work)
+	// 1. Bring the model.
+	parts, err := a.prepareParts(work)
 	if err != nil {
 		return a.outcomeOf(life, err)
 	}
-	process, err := a.start(work)
+	// 2. Start its container, or containers, which are met together.
+	address, closeFront, err := a.openFront(parts)
 	if err != nil {
 		return a.outcomeOf(life, err)
 	}
-	log := a.ship(life, process)
-	// 3. Transform, as long as the container lives.
+	defer closeFront()
+	if err := startParts(work, life, parts); err != nil {
+		return a.outcomeOf(life, err)
+	}
+	// 3. Transform, as long as they live.
 	transforming, cancel := context.WithCancelCause(work)
 	type result struct {
 		failed *platform.Outcome
@@ -79,24 +88,25 @@ func (a *agent) transform(work, life context.Context) platform.Outcome {
 	}
 	done := make(chan result, 1)
 	go func() {
-		failed, err := a.transformShare(transforming, address)
+		failed, err := a.transformShare(transforming, parts, address)
 		if transforming.Err() == nil { // not because the container has ended, or the job is to
 			cancel(errTransformed)
 			a.orders.stop()
 		}
 		done <- result{failed, err}
 	}()
-	why := a.watch(life, process)
+	ended, why := watchParts(life, parts)
 	cancel(why)
-	tail := log.wait()
+	endLogs(parts)
 	r := <-done
+	var unready *neverHealthy
 	switch {
 	case life.Err() != nil:
 		return platform.Outcome{}
 	case !errors.Is(context.Cause(transforming), errTransformed):
-		return a.judgeContainer(process, why, tail)
-	case errors.Is(r.err, errNeverHealthy):
-		return a.judgeContainer(process, r.err, tail)
+		return ended.judgeContainer(ended.process, why, ended.tail)
+	case errors.As(r.err, &unready):
+		return unready.judgeContainer(unready.process, errNeverHealthy, unready.tail)
 	case r.err != nil:
 		return failed(r.err)
 	case r.failed != nil:
@@ -106,10 +116,12 @@ func (a *agent) transform(work, life context.Context) platform.Outcome {
 }
 
 // transformShare does the work of the share. failed tells what became of objects that could not be transformed.
-func (a *agent) transformShare(ctx context.Context, address string) (failed *platform.Outcome, err error) {
-	// 1. Wait until the container is healthy and ask it what it prefers.
-	if !a.healthy(ctx, address) {
-		return nil, errNeverHealthy
+func (a *agent) transformShare(ctx context.Context, parts []*part, address string) (failed *platform.Outcome, err error) {
+	// 1. Wait until the containers are healthy, and ask what they prefer.
+	for _, p := range parts {
+		if !p.healthy(ctx, p.address) {
+			return nil, &neverHealthy{p}
+		}
 	}
 	a.enter(platform.PhaseTransforming, "")
 	plan, err := a.batchPlan(ctx, address)

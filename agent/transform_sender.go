@@ -41,11 +41,15 @@ type Sender interface {
 
 // Refused is an answer of a model that is no success.
 type Refused struct {
-	Status int
-	Body   string // its beginning
+	Container string // that answered, of several; empty: the only one
+	Status    int
+	Body      string // its beginning
 }
 
 // Error implements error.
 func (r *Refused) Error() string {
+	if r.Container != "" {
+		return fmt.Sprintf("the container %s answered %d %s: %s", r.Container, r.Status, http.StatusText(r.Status), strings.TrimSpace(r.Body))
+	}
 	return fmt.Sprintf("the model answered %d %s: %s", r.Status, http.StatusText(r.Status), strings.TrimSpace(r.Body))
 }

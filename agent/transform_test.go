@@ -52,7 +52,7 @@ func beContainer() {
 func transformBench(t *testing.T, change func(*platform.TransformTask), objects map[string]string) *bench {
 	t.Helper()
 	b := newBench(t, "")
-	task := platform.TransformTask{Shares: 1, Container: sagemaker.ContainerDefinition{Image: new("test")}, Request: sagemaker.CreateTransformJobRequest{
+	task := platform.TransformTask{Shares: 1, ModelContainers: platform.ModelContainers{Container: sagemaker.ContainerDefinition{Image: new("test")}}, Request: sagemaker.CreateTransformJobRequest{
 		TransformJobName: new("digits"), Environment: map[string]string{containerMode: "1", "PARAMETERS": "{}"},
 		TransformInput: &sagemaker.TransformInput{SplitType: new(sagemaker.SplitTypeLine), ContentType: new("text/csv"), DataSource: &sagemaker.TransformDataSource{
 			S3DataSource: &sagemaker.TransformS3DataSource{S3DataType: new(sagemaker.S3DataTypeS3Prefix), S3Uri: new("s3://data/in/")},

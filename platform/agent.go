@@ -15,13 +15,14 @@ type Assignment struct {
 	Site      Site            `json:"site"`
 	Host      string          `json:"host"`  // algo-1
 	Hosts     []string        `json:"hosts"` // sorted, this one among them
-	Spec      json.RawMessage `json:"spec"`  // the create request, as validated; of an endpoint's instance the model's ContainerDefinition; of a transform job a TransformTask
+	Spec      json.RawMessage `json:"spec"`  // the create request, as validated; of an endpoint's instance its ModelContainers; of a transform job a TransformTask
 	Runtime   Runtime         `json:"runtime"`
-	CPUs      int             `json:"cpus"`       // whole cores the job may count on, for SM_NUM_CPUS
-	Endpoint  string          `json:"endpoint"`   // all services, for the user's code
-	S3        string          `json:"s3Endpoint"` // the store's own port
-	Session   Session         `json:"session"`    // the execution role's credentials, for inputs, outputs and the user's code
-	Output    URI             `json:"output"`     // where model.tar.gz and output.tar.gz go: {S3OutputPath}/{job}/output
+	Further   []Runtime       `json:"furtherRuntimes,omitempty"` // of the containers after the first, where there are several
+	CPUs      int             `json:"cpus"`                      // whole cores the job may count on, for SM_NUM_CPUS
+	Endpoint  string          `json:"endpoint"`                  // all services, for the user's code
+	S3        string          `json:"s3Endpoint"`                // the store's own port
+	Session   Session         `json:"session"`                   // the execution role's credentials, for inputs, outputs and the user's code
+	Output    URI             `json:"output"`                    // where model.tar.gz and output.tar.gz go: {S3OutputPath}/{job}/output
 	LogGroup  string          `json:"logGroup"`
 	LogStream string          `json:"logStream"`
 	MaxRun    Seconds         `json:"maxRunSeconds"`            // of the user's code in this attempt; 0 = unbounded
@@ -94,7 +95,7 @@ type Report struct {
 	Address string        `json:"address,omitempty"` // with PhaseInService: host:port of the container
 	Message string        `json:"message,omitempty"` // with Phase: what people see as the status message; alone: a warning on the job
 	Logs    []LogEvent    `json:"logs,omitempty"`
-	Stream  string        `json:"stream,omitempty"` // with Logs that are not the user's: what is appended to the stream's name
+	Stream  string        `json:"stream,omitempty"` // with Logs that are not the user's, or of one of several containers: what is appended to the stream's name
 	Metrics []MetricValue `json:"metrics,omitempty"`
 	// Figures are of an endpoint's instance; the control plane adds the dimensions.
 	Figures []Datum  `json:"figures,omitempty"`

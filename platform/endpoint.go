@@ -112,18 +112,18 @@ type Deployment struct {
 
 // Variant is one production variant of a deployment.
 type Variant struct {
-	Name       string                        `json:"name"`
-	Container  sagemaker.ContainerDefinition `json:"container"`
-	Role       ARN                           `json:"role"`
-	Type       InstanceType                  `json:"type"`
-	Weight     float64                       `json:"weight"`
-	Desired    int                           `json:"desired"`         // instances, unless the variant is serverless or asleep
-	Limit      int                           `json:"limit,omitempty"` // of them, while an update replaces them in batches; 0: none
-	Serverless *Serverless                   `json:"serverless,omitempty"`
-	Asked      int                           `json:"asked,omitempty"`  // instances of a serverless variant that its requests have asked for
-	Asleep     bool                          `json:"asleep,omitempty"` // its instances are given back until a request comes
-	Need       Capacity                      `json:"need"`             // of one instance, before it is clamped to the machine
-	Rate       HourlyRate                    `json:"rate"`             // on demand, of one instance, as the catalogue had it
+	Name string `json:"name"`
+	ModelContainers
+	Role       ARN          `json:"role"`
+	Type       InstanceType `json:"type"`
+	Weight     float64      `json:"weight"`
+	Desired    int          `json:"desired"`         // instances, unless the variant is serverless or asleep
+	Limit      int          `json:"limit,omitempty"` // of them, while an update replaces them in batches; 0: none
+	Serverless *Serverless  `json:"serverless,omitempty"`
+	Asked      int          `json:"asked,omitempty"`  // instances of a serverless variant that its requests have asked for
+	Asleep     bool         `json:"asleep,omitempty"` // its instances are given back until a request comes
+	Need       Capacity     `json:"need"`             // of one instance, before it is clamped to the machine
+	Rate       HourlyRate   `json:"rate"`             // on demand, of one instance, as the catalogue had it
 	// HealthTimeout bounds the time from the container's start until it answers /ping.
 	HealthTimeout Seconds `json:"healthTimeoutSeconds"`
 	// FetchTimeout bounds the time that fetching the model may take; 0 is the agent's own bound.
@@ -167,7 +167,8 @@ type Replica struct {
 	Agent     AgentID      `json:"agent"`
 	SessionID string       `json:"sessionId"` // record of the credentials it was given
 	Runtime   Runtime      `json:"runtime"`
-	Capacity  Capacity     `json:"capacity"` // as clamped to the machine
+	Further   []Runtime    `json:"furtherRuntimes,omitempty"` // of the containers after the first
+	Capacity  Capacity     `json:"capacity"`                  // as clamped to the machine
 	Type      InstanceType `json:"type"`
 	Rate      HourlyRate   `json:"rate"`
 	Launched  time.Time    `json:"launched"`
@@ -292,6 +293,7 @@ type RouteVariant struct {
 	Config  string // the configuration that it is of
 	Weight  float64
 	OfMany  bool // its instances serve many models: an invocation has to name one
+	Direct  bool // its instances have several containers: an invocation has to name one
 	Targets []Target
 	Elastic *Elastic // nil: it has the instances that it has
 	Capture *Capture // nil: nothing is captured
@@ -324,7 +326,7 @@ type Drains interface {
 type Invocation struct {
 	Endpoint string
 	Variant  string              // empty: by weight
-	Model    string              // of many that the endpoint has; empty: it has one
+	Model    string              // of many that the endpoint has, or which of several containers is asked directly, as its header says; empty: none is named
 	Header   map[string][]string // what the container is to see, in HTTP's canonical form
 	Body     []byte
 	Spool    Spool     // instead of Body, what is too large to be held

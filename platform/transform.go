@@ -35,13 +35,13 @@ type TransformStatus struct {
 	Ended         time.Time `json:"ended,omitzero"`   // TransformEndTime
 	FailureReason string    `json:"failureReason,omitempty"`
 	Warnings      []string  `json:"warnings,omitempty"`
-	// Container and Role are the model's as they were when the job was created.
-	Container sagemaker.ContainerDefinition `json:"container"`
-	Role      ARN                           `json:"role"`
-	Need      Capacity                      `json:"need"` // of one instance, before it is clamped to the machine
-	Rate      HourlyRate                    `json:"rate"` // on demand, of one instance, as the catalogue had it
-	Shares    []TransformShare              `json:"shares"`
-	Attempts  []TransformAttempt            `json:"attempts,omitempty"`
+	// The containers and Role are the model's as they were when the job was created.
+	ModelContainers
+	Role     ARN                `json:"role"`
+	Need     Capacity           `json:"need"` // of one instance, before it is clamped to the machine
+	Rate     HourlyRate         `json:"rate"` // on demand, of one instance, as the catalogue had it
+	Shares   []TransformShare   `json:"shares"`
+	Attempts []TransformAttempt `json:"attempts,omitempty"`
 }
 
 // TransformShare is the part of the input that one instance transforms.
@@ -78,7 +78,8 @@ type TransformAttempt struct {
 	Agent     AgentID   `json:"agent"`
 	SessionID string    `json:"sessionId"` // record of the credentials it was given
 	Runtime   Runtime   `json:"runtime"`
-	Capacity  Capacity  `json:"capacity"` // as clamped to the machine
+	Further   []Runtime `json:"furtherRuntimes,omitempty"` // of the containers after the first
+	Capacity  Capacity  `json:"capacity"`                  // as clamped to the machine
 	Launched  time.Time `json:"launched"`
 	Started   time.Time `json:"started,omitzero"` // the agent's first report: billing begins
 	Ended     time.Time `json:"ended,omitzero"`
@@ -89,11 +90,11 @@ type TransformAttempt struct {
 
 // TransformTask is the Spec of the assignment of a transform job's agent.
 type TransformTask struct {
-	Request   sagemaker.CreateTransformJobRequest `json:"request"`
-	Container sagemaker.ContainerDefinition       `json:"container"`
-	Share     int                                 `json:"share"`  // from 0
-	Shares    int                                 `json:"shares"` // in all
-	Progress  TransformProgress                   `json:"progress"`
+	Request sagemaker.CreateTransformJobRequest `json:"request"`
+	ModelContainers
+	Share    int               `json:"share"`  // from 0
+	Shares   int               `json:"shares"` // in all
+	Progress TransformProgress `json:"progress"`
 }
 
 // ReadTransformJob decodes a record of KindTransformJob.

@@ -60,7 +60,7 @@ func (v *variant) order(model string) []*target {
 	if n <= 1 || v.bound == 1 { // the first that is free, so that the others come to idle
 		return v.targets
 	}
-	if v.ofMany {
+	if v.ofMany && !v.direct {
 		return v.near(model)
 	}
 	from := int(v.next.Add(1)) % n

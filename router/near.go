@@ -14,15 +14,44 @@ const (
 	slackLeast  = 4    // so that a few invocations at once do not spread a model over all instances
 )
 
-// takes refuses an invocation that does not say which of many models it is for, and one that does where there is one model.
+// takes refuses an invocation that does not say which of many models, or of several containers, it is for, and one that does
+// where there is nothing to choose.
 func (v *variant) takes(in platform.Invocation) error {
 	switch {
-	case v.ofMany && in.Model == "":
-		return platform.Errorf(platform.Invalid, in.Endpoint, "%w", platform.ErrNoTargetModel)
-	case !v.ofMany && in.Model != "":
-		return platform.Errorf(platform.Invalid, in.Endpoint, "Endpoint %s is not a multi-model endpoint and does not support target model header.", in.Endpoint)
+	case v.ofMany:
+		return v.names(in)
+	case in.Model != "":
+		return misnamed(in)
 	}
 	return nil
+}
+
+// names refuses an invocation that does not name what the variant has several of.
+func (v *variant) names(in platform.Invocation) error {
+	missing := platform.ErrNoTargetModel
+	if v.direct {
+		missing = platform.ErrNoTargetContainer
+	}
+	switch {
+	case in.Model == "":
+		return platform.Errorf(platform.Invalid, in.Endpoint, "%w", missing)
+	case v.direct != namesContainer(in):
+		return misnamed(in)
+	}
+	return nil
+}
+
+// namesContainer tells whether it is a container that an invocation names; else it is a model.
+func namesContainer(in platform.Invocation) bool {
+	return len(in.Header[platform.TargetContainerHeader]) > 0
+}
+
+// misnamed refuses an invocation that names what the endpoint has not several of.
+func misnamed(in platform.Invocation) error {
+	if namesContainer(in) {
+		return platform.Errorf(platform.Invalid, in.Endpoint, "Endpoint %s is not configured for direct invocation and does not support target container hostname header.", in.Endpoint)
+	}
+	return platform.Errorf(platform.Invalid, in.Endpoint, "Endpoint %s is not a multi-model endpoint and does not support target model header.", in.Endpoint)
 }
 
 // near gives the targets as a model prefers them, by rendezvous hashing: each model has an order of its own, which instances

@@ -67,7 +67,8 @@ type variant struct {
 	config  string
 	coming  bool // it is of what an update brings
 	weight  float64
-	ofMany  bool // models: each is asked for where it is likely to be loaded
+	ofMany  bool // models or containers: invocations name one
+	direct  bool // they are containers, which every target has; models are asked for where they are likely to be loaded
 	targets []*target
 	flow    *flow // nil unless it is elastic
 	elastic *platform.Elastic
@@ -144,7 +145,7 @@ func (r *Router) Set(name string, route platform.Route) {
 func (r *Router) prepare(name string, variants []platform.RouteVariant, known map[platform.Target]*target) *endpoint {
 	made := &endpoint{}
 	for _, rv := range variants {
-		v := &variant{name: rv.Name, config: rv.Config, weight: rv.Weight, ofMany: rv.OfMany, flow: r.flowOf(name, rv), capturing: r.recorder.capturing(name, rv)}
+		v := &variant{name: rv.Name, config: rv.Config, weight: rv.Weight, ofMany: rv.OfMany || rv.Direct, direct: rv.Direct, flow: r.flowOf(name, rv), capturing: r.recorder.capturing(name, rv)}
 		if rv.Elastic != nil {
 			v.elastic, v.bound = rv.Elastic, int64(rv.Elastic.PerTarget)
 		}

@@ -112,7 +112,7 @@ func (w *Serving) Restart() {
 // Deployment makes one variant of a number of instances, whose container goes as the plan of its configuration says.
 func (w *Serving) Deployment(config string, instances int) *platform.Deployment {
 	return &platform.Deployment{Config: config, Began: w.Clock.Now(), Variants: []platform.Variant{{
-		Name: "AllTraffic", Container: sagemaker.ContainerDefinition{Image: new("python"), ModelDataUrl: new("s3://bucket/" + config)},
+		Name: "AllTraffic", ModelContainers: platform.ModelContainers{Container: sagemaker.ContainerDefinition{Image: new("python"), ModelDataUrl: new("s3://bucket/" + config)}},
 		Role: "arn:aws:iam::000000000000:role/R", Type: "ml.m5.large", Weight: 1, Desired: instances,
 		Need: platform.Capacity{MilliCPU: 2000, MemoryBytes: 1 << 30}, Rate: platform.HourlyRate{Nanos: 115_000_000, Currency: "USD"},
 	}}}
@@ -219,9 +219,9 @@ func (s *Server) work(ctx context.Context) {
 
 // config is the configuration that a container was made for: the world writes it into the model's place.
 func config(task platform.Assignment) string {
-	var c sagemaker.ContainerDefinition
+	var c platform.ModelContainers
 	if err := json.Unmarshal(task.Spec, &c); err != nil {
 		panic("sim: " + err.Error())
 	}
-	return (*c.ModelDataUrl)[len("s3://bucket/"):]
+	return (*c.Container.ModelDataUrl)[len("s3://bucket/"):]
 }

@@ -90,8 +90,8 @@ func (w *Transforms) Create(ctx context.Context, name string, instances int, nee
 			TransformResources: &sagemaker.TransformResources{InstanceType: new(sagemaker.TransformInstanceTypeMlM5Large), InstanceCount: new(int32(instances))},
 		},
 		Status: platform.TransformStatus{
-			Origin:    platform.Origin{ARN: w.site.ARN("sagemaker", "transform-job/"+name), Created: w.Clock.Now()},
-			Container: sagemaker.ContainerDefinition{Image: new("python")}, Role: "arn:aws:iam::000000000000:role/R",
+			Origin:          platform.Origin{ARN: w.site.ARN("sagemaker", "transform-job/"+name), Created: w.Clock.Now()},
+			ModelContainers: platform.ModelContainers{Container: sagemaker.ContainerDefinition{Image: new("python")}}, Role: "arn:aws:iam::000000000000:role/R",
 			Need: need, Rate: platform.HourlyRate{Nanos: 115_000_000, Currency: "USD"}, Shares: make([]platform.TransformShare, instances),
 		},
 	}

@@ -158,7 +158,7 @@ func (c *connection) receive(client *http1.Client, dst []byte, take func(*http1.
 	} else {
 		beginning, _ := io.ReadAll(io.LimitReader(a, 4096)) // what there is of it will do
 		_, _ = io.CopyN(io.Discard, a, 1<<20)               // as above
-		err = &agent.Refused{Status: a.Status, Body: string(beginning)}
+		err = &agent.Refused{Container: a.Header.Get(platform.ContainerHeader), Status: a.Status, Body: string(beginning)}
 	}
 	if !a.Reusable() {
 		c.drop()

@@ -6,20 +6,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
-	"time"
 
+	"github.com/stint-ml/stint/agent"
 	"github.com/stint-ml/stint/platform"
 )
 
-const (
-	idleConnections = 256
-	idleTime        = 90 * time.Second
-	dialTime        = 2 * time.Second
-	longestAnswer   = 10 << 10 // of the container to what is no invocation
-)
+// longestAnswer is how much of what the container answers to what is no invocation is read.
+const longestAnswer = 10 << 10
 
 // container is the contract's other side.
 type container struct {
@@ -28,11 +23,7 @@ type container struct {
 }
 
 func newContainer(address string) *container {
-	dialer := &net.Dialer{Timeout: dialTime}
-	return &container{url: "http://" + address, transport: &http.Transport{
-		DialContext: dialer.DialContext, MaxIdleConnsPerHost: idleConnections, IdleConnTimeout: idleTime,
-		DisableCompression: true, WriteBufferSize: 32 << 10, ReadBufferSize: 32 << 10,
-	}}
+	return &container{url: "http://" + address, transport: agent.ContainerTransport()}
 }
 
 func (c *container) close() { c.transport.CloseIdleConnections() }

@@ -1,39 +1,27 @@
 package models
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"sync"
-	"time"
 
 	"github.com/stint-ml/stint/agent"
 	"github.com/stint-ml/stint/platform"
 )
 
-const (
-	headTime  = 10 * time.Second
-	quietTime = 150 * time.Second // longer than the router keeps connections that are idle, so that it is the one to end them
-	smallBody = 64 << 10          // a request's body up to here is read whole, so that it can be sent again on another connection
-	copyBytes = 32 << 10
-)
-
 // Front is the HTTP side.
 type Front struct {
-	table   *table
-	server  *http.Server
-	buffers sync.Pool
+	table  *table
+	server *http.Server
 }
 
 // New makes a Front; agent.Config has a place for it.
 func New(source agent.ModelSource) (agent.Front, error) {
-	f := &Front{table: newTable(source), buffers: sync.Pool{New: func() any { return new([copyBytes]byte) }}}
-	f.server = &http.Server{Handler: f, ReadHeaderTimeout: headTime, IdleTimeout: quietTime}
+	f := &Front{table: newTable(source)}
+	f.server = agent.FrontServer(f)
 	return f, nil
 }
 
@@ -73,7 +61,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer f.table.release(m)
-	if r.ContentLength < 0 || r.ContentLength > smallBody {
+	if r.ContentLength < 0 || r.ContentLength > agent.SmallBody {
 		_ = http.NewResponseController(w).EnableFullDuplex() // the container may answer before it has read everything
 	}
 	f.pass(w, r, m)
@@ -108,7 +96,7 @@ func fail(w http.ResponseWriter, err error) {
 // pass sends a request to the container and its answer back, both as they come. An answer that breaks off does so for the
 // caller too.
 func (f *Front) pass(w http.ResponseWriter, r *http.Request, m *model) {
-	out, err := f.request(r, m)
+	out, err := agent.ContainerRequest(r.Context(), f.table.container.url+"/models/"+m.id+"/invoke", r.Header, r.Body, r.ContentLength)
 	if err != nil {
 		panic(http.ErrAbortHandler) // the caller broke off
 	}
@@ -116,50 +104,14 @@ func (f *Front) pass(w http.ResponseWriter, r *http.Request, m *model) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	defer response.Body.Close()
 	if response.StatusCode == http.StatusNotFound && f.lost(r.Context(), m) {
+		response.Body.Close()
 		fail(w, refuse(platform.RefusedUnready, "Model %s is not loaded any more. Wait and try your request again.", m.name))
 		return
 	}
-	h := w.Header()
-	for name, values := range response.Header {
-		h[name] = values
-	}
-	for _, own := range []string{"Connection", "Keep-Alive"} {
-		h.Del(own)
-	}
-	h.Del(platform.RefusedHeader) // the container's word for it would be false
-	w.WriteHeader(response.StatusCode)
-	if err := f.copy(w, response); err != nil {
+	if err := agent.PassOn(w, response); err != nil {
 		panic(http.ErrAbortHandler)
 	}
-}
-
-// request is what the container gets.
-func (f *Front) request(r *http.Request, m *model) (*http.Request, error) {
-	target, err := url.Parse(f.table.container.url + "/models/" + m.id + "/invoke")
-	if err != nil {
-		return nil, err
-	}
-	h := r.Header
-	h.Del("Connection")
-	out := &http.Request{
-		Method: http.MethodPost, URL: target, Host: target.Host, Header: h, Body: r.Body, ContentLength: r.ContentLength,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-	}
-	switch {
-	case r.ContentLength == 0:
-		out.Body = http.NoBody
-	case r.ContentLength > 0 && r.ContentLength <= smallBody:
-		// The container may have ended the connection that is used: what was not sent on it is sent on another.
-		body := make([]byte, r.ContentLength)
-		if _, err := io.ReadFull(r.Body, body); err != nil {
-			return nil, err
-		}
-		out.Body = io.NopCloser(bytes.NewReader(body))
-		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-	}
-	return out.WithContext(r.Context()), nil
 }
 
 // lost asks, after a 404, whether it is the model that is not there, and forgets it then: the container may have given it up.
@@ -171,30 +123,4 @@ func (f *Front) lost(ctx context.Context, m *model) bool {
 	}
 	f.table.forget(m)
 	return true
-}
-
-// copy passes on an answer's body; one of unknown length, which may be a stream of words, piece by piece.
-func (f *Front) copy(w http.ResponseWriter, response *http.Response) error {
-	control, each := http.NewResponseController(w), response.ContentLength < 0
-	buffer := f.buffers.Get().(*[copyBytes]byte)
-	defer f.buffers.Put(buffer)
-	for {
-		n, err := response.Body.Read(buffer[:])
-		if n > 0 {
-			if _, err := w.Write(buffer[:n]); err != nil {
-				return err
-			}
-			if each {
-				if err := control.Flush(); err != nil {
-					return err
-				}
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

@@ -34,7 +34,7 @@ func TestRequestsAndAnswersPassAsTheyAre(t *testing.T) {
 		fmt.Fprintf(w, "%s %d of %d %s", r.Header.Get("Content-Type"), n, r.ContentLength, r.Header.Get("Accept"))
 	}
 	url := f.open(0, nil)
-	for _, size := range []int{0, 1, smallBody, smallBody + 1, 10 << 20} {
+	for _, size := range []int{0, 1, agent.SmallBody, agent.SmallBody + 1, 10 << 20} {
 		request, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/invocations", strings.NewReader(strings.Repeat("x", size)))
 		for name, value := range map[string]string{
 			platform.TargetModelHeader: "a", "Content-Type": "text/csv", "Accept": "text/plain", "X-Amzn-SageMaker-Custom-Attributes": "c=1",

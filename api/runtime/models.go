@@ -1,19 +1,60 @@
 package runtime
 
 import (
+	"cmp"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"unicode"
 
+	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/wire"
 )
 
-// target notes which of many models an invocation is for. The name is the rest of an S3 key and never a path of any machine;
-// all the same, one that would lead out of the models' prefix if it were a path is refused.
+// hostnameForm is the service model's, of a container's hostname.
+var hostnameForm = regexp.MustCompile(`^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$`)
+
+const longestHostname = 63
+
+// target notes which of many models, or of several containers, an invocation is for.
 func target(in *platform.Invocation, h http.Header) error {
-	name := h.Get(platform.TargetModelHeader)
+	models, containers := h[platform.TargetModelHeader], h[platform.TargetContainerHeader]
+	switch {
+	case models == nil && containers == nil:
+		return nil
+	case models != nil && containers != nil:
+		return validation("An invocation can name either a TargetModel or a TargetContainerHostname, not both")
+	case containers != nil:
+		if err := checkForm("targetContainerHostname", containers[0], longestHostname, hostnameForm); err != nil {
+			return err
+		}
+		in.Model, in.Header[platform.TargetContainerHeader] = containers[0], containers[:1]
+		return nil
+	}
+	return targetModel(in, models[0])
+}
+
+// conditions are what policies may ask of what an invocation names.
+func conditions(h http.Header) map[string][]string {
+	models, containers := h[platform.TargetModelHeader], h[platform.TargetContainerHeader]
+	if models == nil && containers == nil {
+		return nil
+	}
+	keys := map[string][]string{}
+	if models != nil {
+		keys["sagemaker:targetmodel"] = models[:1]
+	}
+	if containers != nil {
+		keys["sagemaker:targetcontainerhostname"] = containers[:1]
+	}
+	return keys
+}
+
+// targetModel notes a model. Its name is the rest of an S3 key and never a path of any machine; all the same, one that would
+// lead out of the models' prefix if it were a path is refused.
+func targetModel(in *platform.Invocation, name string) error {
 	if name == "" {
 		return nil
 	}
@@ -33,22 +74,25 @@ func target(in *platform.Invocation, h http.Header) error {
 
 func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
-// refusedFor is the kind of refusal that an answer is, empty when it is the container's own. Only an instance of many models
-// refuses anything itself.
+// refusedFor is the kind of refusal that an answer is, empty when it is the container's own. Only an instance of many models, or
+// of several containers, refuses anything itself; that one of these did not answer is all that the word of a single one would say.
 func refusedFor(in platform.Invocation, a *platform.Answer) string {
-	if in.Model == "" {
+	kind := http.Header(a.Header).Get(platform.RefusedHeader)
+	if in.Model == "" && kind != platform.RefusedBroken && kind != platform.RefusedLate {
 		return ""
 	}
-	return http.Header(a.Header).Get(platform.RefusedHeader)
+	return kind
 }
 
-// refusedModel says in AWS's words why a model did not get the request.
-func (s *service) refusedModel(w http.ResponseWriter, kind string, a *platform.Answer) error {
+// refused says in AWS's words why a model or a container did not get the request, or did not answer it.
+func (s *service) refused(call *api.Call, w http.ResponseWriter, endpoint, kind string, a *platform.Answer) error {
 	text, err := io.ReadAll(io.LimitReader(a.Body, maxOriginal))
 	if err != nil {
 		return err
 	}
 	switch kind {
+	case platform.RefusedBroken, platform.RefusedLate:
+		return s.failed(call, endpoint, containerOf(a), 0, string(text))
 	case platform.RefusedMissing:
 		return validation(string(text))
 	case platform.RefusedUnready:
@@ -57,4 +101,12 @@ func (s *service) refusedModel(w http.ResponseWriter, kind string, a *platform.A
 	}
 	w.Header().Set("Retry-After", retryAfter)
 	return &wire.Error{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: string(text)}
+}
+
+// primary is what AWS calls the container of a model that has one.
+const primary = "primary"
+
+// containerOf names the container that an answer is of.
+func containerOf(a *platform.Answer) string {
+	return cmp.Or(http.Header(a.Header).Get(platform.ContainerHeader), primary)
 }

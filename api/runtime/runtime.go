@@ -82,7 +82,7 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 		return platform.Errorf(platform.NotSupported, name, "Operation %s %s is not supported by this server", r.Method, r.URL.Path)
 	}
 	arn := call.Site.ARN("sagemaker", "endpoint/"+name)
-	if err := call.Authorize(ctx, operation.action, arn, nil); err != nil {
+	if err := call.Authorize(ctx, operation.action, arn, conditions(r.Header)); err != nil {
 		return err
 	}
 	in, err := invocation(name, operation.accept, r.Header)
@@ -97,7 +97,7 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 	defer answer.Body.Close()
 	if answer.Status < 200 || answer.Status > 299 {
 		if kind := refusedFor(in, answer); kind != "" {
-			return s.refusedModel(w, kind, answer)
+			return s.refused(call, w, name, kind, answer)
 		}
 		return s.modelError(call, name, answer)
 	}
@@ -178,6 +178,8 @@ func (s *service) refusal(ctx context.Context, call *api.Call, w http.ResponseWr
 		return &wire.Error{Status: http.StatusServiceUnavailable, Code: "ServiceUnavailable", Message: err.Error()}
 	case errors.Is(err, platform.ErrNoTargetModel):
 		return validation(fmt.Sprintf("Request %s is missing a target model header.", call.RequestID))
+	case errors.Is(err, platform.ErrNoTargetContainer):
+		return validation(fmt.Sprintf("Request %s is missing a target container hostname header.", call.RequestID))
 	case platform.Is(err, platform.NotFound):
 		return s.unknown(ctx, call, w, name)
 	case platform.Is(err, platform.Invalid):
@@ -186,9 +188,9 @@ func (s *service) refusal(ctx context.Context, call *api.Call, w http.ResponseWr
 		w.Header().Set("Retry-After", retryAfter)
 		return err
 	case errors.Is(err, platform.ErrTooLate):
-		return s.failed(call, name, 0, "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for each container, resolve the issue, and try again.")
+		return s.failed(call, name, primary, 0, "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for each container, resolve the issue, and try again.")
 	}
-	return s.failed(call, name, 0, "The container ended the connection before it had answered: "+err.Error())
+	return s.failed(call, name, primary, 0, "The container ended the connection before it had answered: "+err.Error())
 }
 
 // validation is a caller's mistake, which this API of AWS's calls by another name than the others do.
@@ -216,10 +218,10 @@ func (s *service) modelError(call *api.Call, name string, a *platform.Answer) er
 	if err != nil {
 		text = append(text, []byte(" (the rest could not be read)")...)
 	}
-	return s.failed(call, name, a.Status, strings.ToValidUTF8(string(text), "\uFFFD"))
+	return s.failed(call, name, containerOf(a), a.Status, strings.ToValidUTF8(string(text), "\uFFFD"))
 }
 
-func (s *service) failed(call *api.Call, name string, status int, text string) error {
+func (s *service) failed(call *api.Call, name, container string, status int, text string) error {
 	side := "server"
 	if status >= 400 && status < 500 {
 		side = "client"
@@ -227,7 +229,7 @@ func (s *service) failed(call *api.Call, name string, status int, text string) e
 	group := s.LogGroup(name)
 	return &wire.Error{
 		Status: http.StatusFailedDependency, Code: "ModelError",
-		Message: fmt.Sprintf("Received %s error (%d) from primary with message %q. See the log group %s in account %s for more information.", side, status, text, group, call.Site.Account),
+		Message: fmt.Sprintf("Received %s error (%d) from %s with message %q. See the log group %s in account %s for more information.", side, status, container, text, group, call.Site.Account),
 		Fields: map[string]any{
 			"OriginalStatusCode": status, "OriginalMessage": text, "LogStreamArn": string(call.Site.ARN("logs", "log-group:"+group)),
 		},

@@ -167,15 +167,10 @@ func (s *service) deployment(ctx context.Context, call *api.Call, config string)
 		if err != nil {
 			return nil, err
 		}
-		container := *m.Spec.PrimaryContainer
-		if uri := modelData(&container); uri != "" {
-			container.ModelDataUrl = ptr(string(uri))
-		}
-		variant.Name, variant.Container, variant.Role = *v.VariantName, container, platform.ARN(*m.Spec.ExecutionRoleArn)
+		variant.Name, variant.ModelContainers, variant.Role = *v.VariantName, containersOf(&m.Spec), platform.ARN(*m.Spec.ExecutionRoleArn)
 		variant.Weight, variant.HealthTimeout = orOne(v.InitialVariantWeight), platform.Seconds(shapes.Value(v.ContainerStartupHealthCheckTimeoutInSeconds))
 		variant.FetchTimeout = platform.Seconds(shapes.Value(v.ModelDataDownloadTimeoutInSeconds))
 		d.Variants = append(d.Variants, variant)
-
 	}
 	return d, nil
 }
@@ -388,7 +383,9 @@ func summaries(d *platform.Deployment, share float64) []sagemaker.ProductionVari
 		summary := sagemaker.ProductionVariantSummary{
 			VariantName: &v.Name, CurrentWeight: &weight, DesiredWeight: &v.Weight, CurrentInstanceCount: &ready, DesiredInstanceCount: ptr(int32(v.Desired)),
 			CurrentServerlessConfig: serverlessConfig(v), DesiredServerlessConfig: serverlessConfig(v),
-			DeployedImages: []sagemaker.DeployedImage{{SpecifiedImage: v.Container.Image, ResolvedImage: v.Container.Image, ResolutionTime: shapes.NewTimestamp(d.Began)}},
+		}
+		for _, c := range v.Containers() {
+			summary.DeployedImages = append(summary.DeployedImages, sagemaker.DeployedImage{SpecifiedImage: c.Image, ResolvedImage: c.Image, ResolutionTime: shapes.NewTimestamp(d.Began)})
 		}
 		if v.Serverless != nil {
 			summary.CurrentInstanceCount, summary.DesiredInstanceCount = nil, nil

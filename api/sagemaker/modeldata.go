@@ -71,12 +71,15 @@ func modelData(c *sagemaker.ContainerDefinition) platform.URI {
 	return ""
 }
 
-// servedModel finds the model of a variant. One of many models is refused where requests cannot name one of them.
+// servedModel finds the model of a variant. One of many models, or of several containers, is refused where requests cannot name
+// one of them, or where AWS has none.
 func (s *service) servedModel(ctx context.Context, call *api.Call, in *sagemaker.CreateEndpointConfigInput, v *sagemaker.ProductionVariant) (*platform.Model, error) {
 	m, _, err := find[platform.Model](ctx, s, platform.KindModel, "model", *v.ModelName, modelARN(call, v.ModelName))
 	switch {
 	case err != nil:
 		return nil, err
+	case several(m):
+		return m, checkVariantOfSeveral(in, v, m)
 	case !platform.OfMany(m.Spec.PrimaryContainer):
 		return m, nil
 	case set(v.ServerlessConfig):

@@ -88,23 +88,13 @@ func find[T any](ctx context.Context, s *service, kind platform.Kind, what, name
 
 // checkModel refuses what this server cannot serve.
 func checkModel(in *sagemaker.CreateModelInput) error {
-	switch {
-	case len(in.Containers) > 1:
-		return unsupported("A model of several containers (inference pipeline)", "")
-	case len(in.Containers) == 1 && in.PrimaryContainer != nil:
-		return invalid("You must specify either PrimaryContainer or Containers, not both")
-	case len(in.Containers) == 1:
-		in.PrimaryContainer, in.Containers = &in.Containers[0], nil
-	case in.PrimaryContainer == nil:
-		return invalid("You must specify PrimaryContainer or Containers")
-	}
 	if isTrue(in.EnableNetworkIsolation) {
 		return unsupported("EnableNetworkIsolation", "")
 	}
 	if in.ExecutionRoleArn == nil {
 		return invalid("You must specify ExecutionRoleArn")
 	}
-	return checkContainer(in.PrimaryContainer)
+	return checkContainers(in)
 }
 
 func checkContainer(c *sagemaker.ContainerDefinition) error {
@@ -125,7 +115,7 @@ func (s *service) describeModel(ctx context.Context, call *api.Call, in *sagemak
 		return nil, err
 	}
 	return &sagemaker.DescribeModelOutput{
-		ModelName: m.Spec.ModelName, PrimaryContainer: m.Spec.PrimaryContainer, ExecutionRoleArn: m.Spec.ExecutionRoleArn,
+		ModelName: m.Spec.ModelName, PrimaryContainer: m.Spec.PrimaryContainer, Containers: m.Spec.Containers, ExecutionRoleArn: m.Spec.ExecutionRoleArn,
 		VpcConfig: m.Spec.VpcConfig, CreationTime: shapes.NewTimestamp(m.Created), ModelArn: ptr(string(m.ARN)),
 		EnableNetworkIsolation: orFalse(m.Spec.EnableNetworkIsolation), InferenceExecutionConfig: m.Spec.InferenceExecutionConfig,
 	}, nil

@@ -49,19 +49,19 @@ func (s *service) createTransformJob(ctx context.Context, call *api.Call, in *sa
 	if err != nil {
 		return nil, err
 	}
-	container := *m.Spec.PrimaryContainer
-	if platform.OfMany(&container) {
+	containers := containersOf(&m.Spec)
+	switch {
+	case platform.OfMany(&containers.Container):
 		return nil, invalid("Batch transform needs a model of one; the container of %q has Mode MultiModel", *in.ModelName)
+	case containers.Direct:
+		return nil, invalid("Batch transform cannot name the container that a request is for; the model %q has InferenceExecutionConfig Mode Direct", *in.ModelName)
 	}
 	// 2. Write down what is wanted.
 	arn := transformARN(call, in.TransformJobName)
-	if uri := modelData(&container); uri != "" {
-		container.ModelDataUrl = ptr(string(uri))
-	}
 	job := &platform.TransformJob{Spec: *in, Status: platform.TransformStatus{
-		Origin:    platform.Origin{ARN: arn, Creator: call.Principal.ARN, Created: call.Now},
-		Warnings:  transformNotes(in),
-		Container: container, Role: platform.ARN(*m.Spec.ExecutionRoleArn), Need: instance.Capacity(), Rate: instance.OnDemand,
+		Origin:          platform.Origin{ARN: arn, Creator: call.Principal.ARN, Created: call.Now},
+		Warnings:        transformNotes(in),
+		ModelContainers: containers, Role: platform.ARN(*m.Spec.ExecutionRoleArn), Need: instance.Capacity(), Rate: instance.OnDemand,
 		Shares: make([]platform.TransformShare, *in.TransformResources.InstanceCount),
 	}}
 	job.Spec.Tags = nil // they live with the record

@@ -18,6 +18,7 @@ import (
 	"github.com/stint-ml/stint/agent/batch"
 	"github.com/stint-ml/stint/agent/link"
 	"github.com/stint-ml/stint/agent/models"
+	"github.com/stint-ml/stint/agent/pipeline"
 	"github.com/stint-ml/stint/cmd/stint/server"
 	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/drivers/runner/local"
@@ -61,7 +62,7 @@ func runAgent(ctx context.Context, dir string, home server.Home) error {
 		Link: link.Dial(boot.Path(home.EndpointFile())), Blobs: objectStore(boot.Path(home.EndpointFile())), Token: boot.Token,
 		Dir: boot.Dir, Root: boot.Root, Outside: boot.Outside, Shim: home.TrainProgram(), ServeProgram: home.ServeProgram(),
 		NewSender:   func(ctx context.Context, b agent.Batches) agent.Sender { return batch.NewSender(ctx, b) },
-		Checkpoints: keepCheckpoints, Front: models.New, Prepare: boot.Prepare, Notes: boot.Notes, Clock: platform.NewSteadyClock(),
+		Checkpoints: keepCheckpoints, Front: models.New, Pipeline: pipeline.New, Part: boot.Part, Prepare: boot.Prepare, Notes: boot.Notes, Clock: platform.NewSteadyClock(),
 		Memory: func() agent.Memory { return agent.Memory(boot.Memory()) },
 		Log:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}

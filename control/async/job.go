@@ -213,7 +213,16 @@ func (j *job) ask(ctx context.Context, input *spool) (outcome, error) {
 	if err != nil {
 		return j.unanswered(ctx, err)
 	}
-	said.contentType = http.Header(answer.Header).Get("Content-Type")
+	h := http.Header(answer.Header)
+	switch h.Get(platform.RefusedHeader) { // one of several containers did not answer, which ends it as a single one's silence does
+	case platform.RefusedBroken:
+		said.close()
+		return j.unanswered(ctx, fmt.Errorf("container %s has ended the connection", h.Get(platform.ContainerHeader)))
+	case platform.RefusedLate:
+		said.close()
+		return j.unanswered(ctx, platform.ErrTooLate)
+	}
+	said.contentType = h.Get("Content-Type")
 	out := outcome{answer: said, asked: true}
 	switch {
 	case answer.Status < 200 || answer.Status > 299:

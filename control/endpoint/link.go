@@ -8,7 +8,6 @@ import (
 
 	"github.com/stint-ml/stint/control"
 	"github.com/stint-ml/stint/platform"
-	"github.com/stint-ml/stint/shapes/sagemaker"
 )
 
 // LogGroup is where the logs of an endpoint's containers go.
@@ -54,15 +53,15 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	if v == nil {
 		return platform.Assignment{}, platform.Errorf(platform.Denied, string(e.Status.ARN), "instance %d is not wanted any more", r.Number)
 	}
-	spec, err := json.Marshal(containerOf(v))
+	spec, err := json.Marshal(containersOf(v))
 	if err != nil {
-		return platform.Assignment{}, platform.Errorf(platform.Internal, string(e.Status.ARN), "encode the container: %w", err)
+		return platform.Assignment{}, platform.Errorf(platform.Internal, string(e.Status.ARN), "encode the containers: %w", err)
 	}
 	services, s3 := c.Endpoints()
 	name := *e.Spec.EndpointName
 	return platform.Assignment{
 		Agent: r.Agent, Kind: platform.KindEndpoint, Name: name, ARN: e.Status.ARN, Site: c.Site, Host: "algo-1", Hosts: []string{"algo-1"},
-		Spec: spec, Runtime: r.Runtime, CPUs: int(max(1, r.Capacity.MilliCPU/1000)), Endpoint: services, S3: s3, Session: session,
+		Spec: spec, Runtime: r.Runtime, Further: r.Further, CPUs: int(max(1, r.Capacity.MilliCPU/1000)), Endpoint: services, S3: s3, Session: session,
 		LogGroup: LogGroup(name), LogStream: r.LogStream, Health: v.HealthTimeout, Fetch: v.FetchTimeout, Longest: longest(e, v),
 		Memory: r.Capacity.MemoryBytes, StopGrace: c.StopGrace,
 	}, nil
@@ -78,10 +77,11 @@ func longest(e *platform.Endpoint, v *platform.Variant) platform.Seconds {
 	return 0
 }
 
-// containerOf is the container of a variant's instance. One that has an invocation at a time to itself needs one worker only.
-func containerOf(v *platform.Variant) *sagemaker.ContainerDefinition {
-	container := v.Container
+// containersOf are the containers of a variant's instance. One that has an invocation at a time to itself needs one worker only.
+func containersOf(v *platform.Variant) *platform.ModelContainers {
+	out := v.ModelContainers
 	if v.Serverless != nil {
+		container := &out.Container
 		container.Environment = maps.Clone(container.Environment)
 		if container.Environment == nil {
 			container.Environment = map[string]string{}
@@ -90,7 +90,7 @@ func containerOf(v *platform.Variant) *sagemaker.ContainerDefinition {
 			container.Environment[workersVariable] = "1"
 		}
 	}
-	return &container
+	return &out
 }
 
 // variantOf finds the variant of a replica that has not left.
@@ -153,10 +153,11 @@ func (c *Controller) take(ctx context.Context, name string, number int, reports 
 // record keeps a report's lines of the log and its figures, which have databases of their own.
 func (c *Controller) record(ctx context.Context, name string, r *platform.Replica, report platform.Report) error {
 	if len(report.Logs) > 0 {
-		err := c.Logs.Append(ctx, platform.LogBatch{
-			Group: LogGroup(name), Stream: r.LogStream, Producer: string(r.Agent), Seq: report.Seq, Events: report.Logs,
-		})
-		if err != nil {
+		batch := platform.LogBatch{Group: LogGroup(name), Stream: r.LogStream, Producer: string(r.Agent), Seq: report.Seq, Events: report.Logs}
+		if report.Stream != "" {
+			batch.Stream += "/" + report.Stream
+		}
+		if err := c.Logs.Append(ctx, batch); err != nil {
 			return err
 		}
 	}

@@ -223,7 +223,7 @@ func route(e *platform.Endpoint) platform.Route {
 func choices(e *platform.Endpoint, d *platform.Deployment) (out []platform.RouteVariant) {
 	for v := range d.Variants {
 		variant := &d.Variants[v]
-		rv := platform.RouteVariant{Name: variant.Name, Config: d.Config, Weight: variant.Weight, Elastic: elastic(e, d, variant), Capture: platform.CaptureOf(d.Capture, variant.Role), OfMany: platform.OfMany(&variant.Container)}
+		rv := platform.RouteVariant{Name: variant.Name, Config: d.Config, Weight: variant.Weight, Elastic: elastic(e, d, variant), Capture: platform.CaptureOf(d.Capture, variant.Role), OfMany: platform.OfMany(&variant.Container), Direct: variant.Direct}
 		for _, r := range variant.Replicas {
 			if !r.Ready.IsZero() {
 				rv.Targets = append(rv.Targets, platform.Target{Agent: r.Agent, Address: r.Address})

@@ -53,7 +53,7 @@ func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine pla
 		if wait := v.RetryAt.Sub(now); wait > 0 {
 			return wait, nil
 		}
-		runtime, err := c.Runtimes.Resolve(image(v))
+		runtime, further, err := v.Resolve(c.Runtimes)
 		if err != nil {
 			v.Hopeless = err.Error()
 			return time.Millisecond, nil
@@ -77,7 +77,7 @@ func (c *Controller) fill(e *platform.Endpoint, v *platform.Variant, machine pla
 		tx.Puts = append(tx.Puts, platform.Put{Record: rec})
 		e.Status.Launched = number
 		v.Replicas = append(v.Replicas, platform.Replica{
-			Number: number, Variant: v.Name, Agent: id, SessionID: session.ID, Runtime: runtime, Capacity: given,
+			Number: number, Variant: v.Name, Agent: id, SessionID: session.ID, Runtime: runtime, Further: further, Capacity: given,
 			Type: v.Type, Rate: v.Rate, Purchase: purchase(v), Launched: now, LogStream: fmt.Sprintf("%s/i-%s", v.Name, instanceID(id)),
 		})
 	}
@@ -115,13 +115,6 @@ func purchase(v *platform.Variant) platform.Purchase {
 func held(c platform.Capacity) platform.Capacity {
 	c.MilliCPU = 0
 	return c
-}
-
-func image(v *platform.Variant) string {
-	if v.Container.Image == nil {
-		return ""
-	}
-	return *v.Container.Image
 }
 
 // agentID names a replica for all time: an endpoint that is deleted and made again under its name is another one.

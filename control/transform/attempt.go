@@ -34,12 +34,12 @@ func (c *Controller) launch(ctx context.Context, name string, machine platform.C
 			if !idle(job, share) || now.Before(st.Shares[share].RetryAt) {
 				continue
 			}
-			runtime, err := c.Runtimes.Resolve(*st.Container.Image)
+			runtime, further, err := st.Resolve(c.Runtimes)
 			if err != nil { // conclude tells the user
 				return tx, len(tx.Puts) > 0, nil
 			}
 			a := platform.TransformAttempt{
-				Number: len(st.Attempts) + 1, Share: share, Agent: agentID(job, len(st.Attempts)+1), Runtime: runtime,
+				Number: len(st.Attempts) + 1, Share: share, Agent: agentID(job, len(st.Attempts)+1), Runtime: runtime, Further: further,
 				Capacity: st.Need.Clamp(machine), Launched: now,
 			}
 			if full = !c.Room.Take(string(a.Agent), a.Capacity, machine); full {

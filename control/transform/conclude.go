@@ -76,7 +76,7 @@ func (c *Controller) conclude(job *platform.TransformJob) (platform.Tx, bool, er
 	case st.State == platform.JobStopping:
 		return platform.Tx{}, true, st.Enter(platform.JobStopped, at)
 	}
-	if _, err := c.Runtimes.Resolve(*st.Container.Image); err != nil {
+	if _, _, err := st.Resolve(c.Runtimes); err != nil {
 		st.FailureReason = clip("ClientError: " + err.Error())
 		return platform.Tx{}, true, st.Enter(platform.JobFailed, at)
 	}

@@ -46,7 +46,7 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	}
 	st := &job.Status
 	spec, err := json.Marshal(platform.TransformTask{
-		Request: job.Spec, Container: st.Container, Share: a.Share, Shares: len(st.Shares), Progress: st.Shares[a.Share].Progress,
+		Request: job.Spec, ModelContainers: st.ModelContainers, Share: a.Share, Shares: len(st.Shares), Progress: st.Shares[a.Share].Progress,
 	})
 	if err != nil {
 		return platform.Assignment{}, platform.Errorf(platform.Internal, string(st.ARN), "encode the task: %w", err)
@@ -54,7 +54,7 @@ func (c *Controller) Assignment(ctx context.Context, token string) (platform.Ass
 	services, s3 := c.Endpoints()
 	return platform.Assignment{
 		Agent: a.Agent, Kind: platform.KindTransformJob, Name: *job.Spec.TransformJobName, ARN: st.ARN, Site: c.Site,
-		Host: host(a.Share), Hosts: []string{host(a.Share)}, Spec: spec, Runtime: a.Runtime,
+		Host: host(a.Share), Hosts: []string{host(a.Share)}, Spec: spec, Runtime: a.Runtime, Further: a.Further,
 		CPUs: int(max(1, a.Capacity.MilliCPU/1000)), Endpoint: services, S3: s3, Session: session,
 		Output: platform.URI(*job.Spec.TransformOutput.S3OutputPath), LogGroup: LogGroup, LogStream: a.LogStream, StopGrace: c.StopGrace,
 	}, nil

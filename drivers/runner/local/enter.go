@@ -27,7 +27,7 @@ type Bootstrap struct {
 
 	started *os.File // holds the lock that proves the agent alive
 	cgroups []string
-	bound   chan []string // gives the limits that could not be had, when all cgroups have been entered
+	bound   chan []string // gives the limits that could not be had, when all cgroups have been entered, and is closed then
 	view    *view
 }
 
@@ -65,7 +65,10 @@ func Enter(dir string) (*Bootstrap, error) {
 		Notes: boot.Notes, started: started, cgroups: boot.Cgroups, bound: make(chan []string, 1),
 	}
 	// 2. Be bound by the limits. The kernel takes tens of milliseconds for it, so Prepare waits for it, not this.
-	go func() { b.bound <- enterCgroups(boot.Cgroups) }()
+	go func() {
+		b.bound <- enterCgroups(boot.Cgroups)
+		close(b.bound)
+	}()
 	// 3. Have a view of the machine of one's own.
 	syscall.Umask(0o022)
 	if err := syscall.Sethostname([]byte(boot.Spec.Host)); err != nil {
@@ -149,10 +152,10 @@ func entryHint() string {
 // Path gives a path by which this process alone reaches a file of the machine that its job does not see.
 func (b *Bootstrap) Path(path string) string { return b.view.outside(path) }
 
-// Prepare makes ready for the user's process, once: when it returns, what the process takes is limited, and the programs
+// Prepare makes ready for a process of the user's: when it returns, what the process takes is limited, and the programs
 // given, which the operator's runtime table names, are visible and reachable to it. Each is shown with the tree that it is
 // installed in, when it lies where jobs do not see: below /tmp, say, or in root's home. Paths that do not exist are passed
-// over. notes are limits that could not be had.
+// over. notes are limits that could not be had, told once. It is not for several goroutines at once.
 func (b *Bootstrap) Prepare(programs ...string) (notes []string, err error) {
 	for _, p := range programs {
 		if err := b.view.reveal(p); err != nil {
