@@ -78,6 +78,9 @@ type Piece struct {
 type Composing struct {
 	New   bool // AlreadyExists, and nothing is changed, when there is such an object
 	Fresh bool // no piece comes from another object, which lets the store check the bytes for less; else Invalid
+	// Opaque does without the MD5 of the bytes as the object's ETag, where a store can: it costs more than all else of a small
+	// object. Another value that follows from the bytes takes its place. It means nothing of parts, nor with New.
+	Opaque bool
 	// Begun, if set, lets a call go on where one for the same object broke off with Unavailable: parts that it recognises by
 	// their place and ID are not sent again. The caller keeps what it points to between the calls, and on disk if it wants;
 	// it begins empty, and is empty again after any other end. Nothing is remembered of an object in a single piece.

@@ -312,7 +312,7 @@ func (t *tape) save(p *page, last bool) error {
 	blobs, err := t.blobs(t.role)
 	if err == nil {
 		whole := func(yield func(platform.Piece, error) bool) { yield(platform.Piece{Data: p.text}, nil) }
-		_, err = blobs.Compose(ctx, t.file(p.since), whole, platform.Composing{})
+		_, err = blobs.Compose(ctx, t.file(p.since), whole, platform.Composing{Opaque: true})
 	}
 	if err != nil {
 		t.log.Warn("captured data could not be written and is lost", slog.String("endpoint", t.endpoint), slog.String("variant", t.variant),

@@ -25,7 +25,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/s3api"
 	"github.com/versity/versitygw/s3api/middlewares"
 
@@ -60,7 +59,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	gateway *s3api.S3ApiServer
-	store   *posix.Posix
+	store   *durable
 	addr    string
 	stopped bool
 	err     error
@@ -113,7 +112,7 @@ func (s *Server) start() error {
 	for attempt := 0; ; attempt++ {
 		gateway, addr, err := s.listen(opened)
 		if err == nil {
-			s.gateway, s.store, s.addr = gateway, opened.Posix, addr
+			s.gateway, s.store, s.addr = gateway, opened, addr
 			return nil
 		}
 		if _, port, _ := net.SplitHostPort(s.config.Addr); port != "0" || attempt == 10 {

@@ -32,7 +32,7 @@ func (r *roleStores) of(role platform.ARN) (platform.Blobs, error) {
 	if b := r.known[role]; b != nil {
 		return b, nil
 	}
-	b, err := blobs.New(blobs.Config{Endpoint: r.endpoint, Region: r.region, Credentials: func(ctx context.Context) (blobs.Credentials, error) {
+	b, err := blobs.New(blobs.Config{Endpoint: r.endpoint, Region: r.region, Own: true, Credentials: func(ctx context.Context) (blobs.Credentials, error) {
 		return r.assume(ctx, role)
 	}})
 	if err != nil {

@@ -52,6 +52,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Store) {
 		"types":                 mediaTypes,
 		"composing":             composing,
 		"composing of copies":   composingCopies,
+		"composing opaquely":    composingOpaque,
 		"composing new objects": composingNew,
 		"composing that fails":  composingFails,
 	}

@@ -65,6 +65,33 @@ func composing(t *testing.T, s Store) {
 	}
 }
 
+// What has no MD5 for its ETag is an object as any other.
+func composingOpaque(t *testing.T, s Store) {
+	opaque := platform.Composing{Opaque: true}
+	data := noise(3<<20+5, 14)
+	info := compose(t, s, "opaque", opaque, platform.Piece{Data: data})
+	if !bytes.Equal(read(t, s, "opaque", 0, -1), data) || !bytes.Equal(read(t, s, "opaque", 1<<20, 9), data[1<<20:1<<20+9]) {
+		t.Error("it reads something else")
+	}
+	for b, err := range s.Blobs.List(t.Context(), s.uri("opaque")) {
+		if err != nil || b != info {
+			t.Errorf("listed as %+v, composed as %+v: %v", b, info, err)
+		}
+	}
+	if !bytes.Equal(download(t, s, info), data) {
+		t.Error("it downloads as something else")
+	}
+	compose(t, s, "copy of it", platform.Composing{}, platform.Piece{From: info, Length: info.Size})
+	if again := compose(t, s, "opaque", opaque, platform.Piece{Data: data}); again != info {
+		t.Errorf("the same bytes are %+v, and were %+v", again, info)
+	}
+	data[7]++
+	if other := compose(t, s, "opaque", opaque, platform.Piece{Data: data}); other.ETag == info.ETag || other.ETag == "" {
+		t.Errorf("other bytes have the ETag %s, too", other.ETag)
+	}
+	wantKind(t, s.Blobs.Download(t.Context(), info, &discard{}), platform.Conflict)
+}
+
 func composingCopies(t *testing.T, s Store) {
 	const mib = 1 << 20
 	base, fresh := noise(40*mib+99, 12), noise(8*mib, 13)

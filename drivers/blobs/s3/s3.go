@@ -41,6 +41,8 @@ type Config struct {
 	Region   string
 	// Credentials is asked on first use, shortly before what it gave expires, and when the store calls it expired.
 	Credentials func(context.Context) (Credentials, error)
+	// Own says that it is Stint's own store, of which more can be asked than of others.
+	Own bool
 	// Dial connects to the store; nil goes where Endpoint says. It may lead elsewhere when the store has moved: then what is
 	// under way goes on there, while requests still name the host of Endpoint.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
@@ -55,6 +57,7 @@ type Blobs struct {
 	patient s3.HTTPClient // for calls whose answer may take minutes
 	creds   *aws.CredentialsCache
 	idle    func()
+	own     bool
 	parts   sync.Pool // *[]byte of partSize
 	chunks  sync.Pool // *[]byte of copyChunk
 }
@@ -86,6 +89,7 @@ func New(config Config) (*Blobs, error) {
 	slow := transport.Clone()
 	slow.ResponseHeaderTimeout = 0
 	b := &Blobs{
+		own:     config.Own,
 		patient: &http.Client{Transport: slow},
 		idle:    func() { transport.CloseIdleConnections(); slow.CloseIdleConnections() },
 		parts:   sync.Pool{New: func() any { p := make([]byte, partSize); return &p }},

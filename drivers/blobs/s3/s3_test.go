@@ -92,7 +92,7 @@ func newBucket(t testing.TB) string {
 
 func newBlobs(t testing.TB, endpoint, key string) *s3.Blobs {
 	t.Helper()
-	b, err := s3.New(s3.Config{Endpoint: endpoint, Region: "us-east-1", Credentials: s3.Fixed(s3.Credentials{AccessKeyID: key, SecretAccessKey: "secret"})})
+	b, err := s3.New(s3.Config{Endpoint: endpoint, Region: "us-east-1", Own: true, Credentials: s3.Fixed(s3.Credentials{AccessKeyID: key, SecretAccessKey: "secret"})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,4 +105,30 @@ func TestConformance(t *testing.T) {
 	blobstest.Run(t, func(t *testing.T) blobstest.Store {
 		return blobstest.Store{Blobs: newBlobs(t, store.Endpoint(), "AKIAROOT"), Bucket: newBucket(t)}
 	})
+}
+
+// Only Stint's own store is asked to do without an MD5: others need not know how. There, the checksum takes its place.
+func TestOnlyTheOwnStoreDoesWithoutMD5(t *testing.T) {
+	t.Parallel()
+	own := newBlobs(t, store.Endpoint(), "AKIAROOT")
+	other, err := s3.New(s3.Config{Endpoint: store.Endpoint(), Region: "us-east-1", Credentials: s3.Fixed(s3.Credentials{AccessKeyID: "AKIAROOT", SecretAccessKey: "secret"})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	u := platform.URI("s3://" + newBucket(t) + "/o")
+	hello := func(yield func(platform.Piece, error) bool) { yield(platform.Piece{Data: []byte("hello")}, nil) }
+	const md5, xxh128 = `"5d41402abc4b2a76b9719d911017c592"`, `"XXHASH128-tenBrQcbPn/Hec+qXlI4GA=="`
+	for _, c := range []struct {
+		blobs *s3.Blobs
+		how   platform.Composing
+		etag  string
+	}{
+		{own, platform.Composing{Opaque: true, New: true}, md5}, {own, platform.Composing{Opaque: true}, xxh128}, {own, platform.Composing{}, md5},
+		{other, platform.Composing{Opaque: true}, md5},
+	} {
+		if info, err := c.blobs.Compose(t.Context(), u, hello, c.how); err != nil || info.ETag != c.etag {
+			t.Errorf("%+v: %s, %v; want %s", c.how, info.ETag, err, c.etag)
+		}
+	}
 }

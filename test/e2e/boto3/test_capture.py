@@ -34,7 +34,7 @@ def lines(s, prefix, endpoint):
     for page in s.s3.get_paginator("list_objects_v2").paginate(Bucket=s.bucket, Prefix=prefix + "/"):
         for o in page.get("Contents", ()):
             assert o["Key"].startswith(below) and FILE.fullmatch(o["Key"][len(below) :]), o["Key"]
-            found += s.s3.get_object(Bucket=s.bucket, Key=o["Key"])["Body"].read().decode().splitlines()
+            found += s.s3.get_object(Bucket=s.bucket, Key=o["Key"], IfMatch=o["ETag"])["Body"].read().decode().splitlines()
     return [json.loads(line) for line in found]
 
 
