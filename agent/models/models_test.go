@@ -153,7 +153,7 @@ func TestModelsThatGrow(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	f.has("a", "b", "c")
-	url := f.open(11*mib, func(s *agent.ModelSource) { s.Clock = quick{} })
+	url := f.open(11*mib, func(s *agent.ModelSource) { s.Clock = quick{short: lookEvery} })
 	for _, name := range []string{"a", "b", "c"} {
 		ask(url, name, "")
 	}
@@ -162,11 +162,17 @@ func TestModelsThatGrow(t *testing.T) {
 	eventually(t, "the oldest to go", f.sees(func() bool { return slices.Equal(f.unloads, []string{"a"}) }))
 }
 
-// quick is a clock by which nobody waits long.
-type quick struct{ platform.SystemClock }
+// quick is a clock by which one of the package's times is short. The others are as long as ever, or a busy machine would be too slow.
+type quick struct {
+	platform.SystemClock
+	short time.Duration
+}
 
-func (quick) After(d time.Duration) (<-chan time.Time, func()) {
-	return platform.SystemClock{}.After(min(d, max(10*time.Millisecond, d/1000)))
+func (q quick) After(d time.Duration) (<-chan time.Time, func()) {
+	if d == q.short {
+		d = 10 * time.Millisecond
+	}
+	return q.SystemClock.After(d)
 }
 
 func TestModelsThatAreNotToStay(t *testing.T) {
@@ -238,7 +244,7 @@ func TestAModelThatTakesLongIsNotReadyAndIsLoadedAllTheSame(t *testing.T) {
 	f.has("slow")
 	var gate = make(chan struct{})
 	f.onFetch = func(context.Context) error { <-gate; return nil }
-	url := f.open(0, func(s *agent.ModelSource) { s.Clock = quick{} })
+	url := f.open(0, func(s *agent.ModelSource) { s.Clock = quick{short: waitTime} })
 	got := ask(url, "slow", "")
 	if got.status != http.StatusTooManyRequests || got.refused != platform.RefusedUnready || !strings.HasPrefix(got.text, "Model slow is not ready for inference") {
 		t.Errorf("%+v", got)
@@ -348,7 +354,7 @@ func TestFiguresAreReported(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	f.has("a", "b")
-	url := f.open(3*mib/2, func(s *agent.ModelSource) { s.Clock = quick{} })
+	url := f.open(3*mib/2, func(s *agent.ModelSource) { s.Clock = quick{short: lookEvery} })
 	for _, name := range []string{"a", "a", "a", "b"} {
 		ask(url, name, "")
 	}
