@@ -177,7 +177,9 @@ func (d *Database) release() error {
 	if d.writer != nil {
 		errs = append(errs, d.writer.Close())
 	}
-	if err := errors.Join(append(errs, d.lock.Close())...); err != nil {
+	// Closing alone would leave the lock to a child that is just being started, until that has let go of it.
+	errs = append(errs, syscall.Flock(int(d.lock.Fd()), syscall.LOCK_UN), d.lock.Close())
+	if err := errors.Join(errs...); err != nil {
 		return d.Fault(err)
 	}
 	return nil

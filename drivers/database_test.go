@@ -77,6 +77,22 @@ func TestOneProcess(t *testing.T) {
 	open(t, path, schema)
 }
 
+// A process that starts another one shares its files with that for a moment.
+func TestTheLockGoesAlthoughAChildHasIt(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "x.db")
+	d := open(t, path, schema)
+	child, err := syscall.Dup(int(d.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer syscall.Close(child) //nolint:errcheck // it only has to stay open until now
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, path, schema)
+}
+
 // A server that is killed while it starts a process may leave the lock to that process for a moment. Whoever comes after it
 // waits.
 func TestLockThatOutlivesItsProcess(t *testing.T) {

@@ -412,5 +412,6 @@ func (r *Runner) Close() error {
 	}
 	r.watches.Wait()
 	close(r.ended)
-	return r.lock.Close()
+	// Closing alone would leave the lock to a child that is just being started, until that has let go of it.
+	return errors.Join(unix.Flock(int(r.lock.Fd()), unix.LOCK_UN), r.lock.Close())
 }
