@@ -117,9 +117,9 @@ func (c *connection) post(ctx context.Context, payload, dst []byte) ([]byte, err
 	}
 }
 
-// stale says that a connection has ended before any of an answer came.
+// stale says that a connection has ended before any of an answer came; that one is late is another error.
 func stale(err error) bool {
-	return (errors.Is(err, http1.ErrUnsent) || errors.Is(err, http1.ErrNoAnswer)) && !errors.Is(err, os.ErrDeadlineExceeded)
+	return errors.Is(err, http1.ErrUnsent) || errors.Is(err, http1.ErrNoAnswer)
 }
 
 // exchange does one request.
