@@ -284,9 +284,19 @@ func (t *tape) write() {
 			return
 		}
 		// 3. Write them.
-		for _, p := range pages {
-			t.finish(p, t.save(p, last))
-		}
+		t.saveAll(pages, last)
+	}
+}
+
+// saveAll writes pages one after the other; the last time there is a limit for all of them.
+func (t *tape) saveAll(pages []*page, last bool) {
+	ctx, cancel := context.Background(), func() {}
+	if last {
+		ctx, cancel = context.WithTimeout(ctx, captureLast)
+	}
+	defer cancel()
+	for _, p := range pages {
+		t.finish(p, t.save(ctx, p))
 	}
 }
 
@@ -303,12 +313,7 @@ func (t *tape) finish(p *page, err error) {
 }
 
 // save writes a page as a file.
-func (t *tape) save(p *page, last bool) error {
-	ctx, cancel := context.Background(), func() {}
-	if last {
-		ctx, cancel = context.WithTimeout(ctx, captureLast)
-	}
-	defer cancel()
+func (t *tape) save(ctx context.Context, p *page) error {
 	blobs, err := t.blobs(t.role)
 	if err == nil {
 		whole := func(yield func(platform.Piece, error) bool) { yield(platform.Piece{Data: p.text}, nil) }

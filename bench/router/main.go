@@ -32,7 +32,7 @@ const (
 	medianTarget  = 100 * time.Microsecond
 	tailTarget    = 500 * time.Microsecond
 	rateTarget    = 0.70 // of nginx's
-	captureTarget = 0.10 // more
+	captureTarget = 0.10 // fewer requests a second
 	idleTarget    = 300 << 20
 	idleClients   = 10_000
 	streamedBytes = 1 << 30

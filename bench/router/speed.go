@@ -227,7 +227,7 @@ func (b *bench) tell(container string, ways []*way) {
 
 // tellCapture makes the rows of data capture: the throughput that it costs, and the processor time.
 func (b *bench) tellCapture(on, off *way) {
-	costs := rate(off)/rate(on) - 1
+	costs := 1 - rate(on)/rate(off)
 	held := costs <= captureTarget
 	b.report.Row("fast: capture of every request, requests/s", "≤ 10 % less", fmt.Sprintf("%.0f for %.0f, %.1f %% less", rate(on), rate(off), 100*costs), "", &held)
 	b.report.Row("fast: capture, CPU a request", "", fmt.Sprintf("%s for %s", micros2(on), micros2(off)), "", nil)

@@ -115,7 +115,7 @@ func TestOnlyTheOwnStoreDoesWithoutMD5(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close()
+	t.Cleanup(func() { _ = other.Close() })
 	u := platform.URI("s3://" + newBucket(t) + "/o")
 	hello := func(yield func(platform.Piece, error) bool) { yield(platform.Piece{Data: []byte("hello")}, nil) }
 	const md5, xxh128 = `"5d41402abc4b2a76b9719d911017c592"`, `"XXHASH128-tenBrQcbPn/Hec+qXlI4GA=="`
