@@ -23,7 +23,8 @@ const lateWord = 250 * time.Millisecond
 type Front interface {
 	// Serve answers requests until Close, and then gives nil.
 	Serve(l net.Listener) error
-	// Close ends it at once. Models that are on their way are given up.
+	// Close ends it at once, or as soon as callers have been told that the containers have ended. Models that are on their way
+	// are given up.
 	Close()
 }
 

@@ -24,7 +24,11 @@ const containerMode = "STINT_TEST_CONTAINER"
 
 func beContainer() {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ping", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /ping", func(w http.ResponseWriter, _ *http.Request) {
+		if os.Getenv("SICK") != "" {
+			http.Error(w, "ill", http.StatusServiceUnavailable)
+		}
+	})
 	mux.HandleFunc("GET /execution-parameters", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, os.Getenv("PARAMETERS"))
 	})
@@ -32,7 +36,7 @@ func beContainer() {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Printf("asked %.20s as %s\n", body, r.Header.Get("Content-Type"))
 		switch {
-		case bytes.HasPrefix(body, []byte("die")):
+		case bytes.HasPrefix(body, []byte("die")), os.Getenv("DIES_OF") != "" && bytes.HasPrefix(body, []byte(os.Getenv("DIES_OF"))):
 			os.Exit(3)
 		case bytes.HasPrefix(body, []byte("refuse")):
 			http.Error(w, "no", http.StatusUnprocessableEntity)
@@ -44,6 +48,9 @@ func beContainer() {
 			_, _ = w.Write(bytes.ToUpper(body))
 		}
 	})
+	if os.Getenv("TELLS_NUMBER") != "" {
+		fmt.Println("number", os.Getpid())
+	}
 	fmt.Println("batch", os.Getenv("SAGEMAKER_BATCH"), os.Getenv("SAGEMAKER_BATCH_STRATEGY"))
 	panic(http.ListenAndServe("127.0.0.1:"+os.Getenv("SAGEMAKER_BIND_TO_PORT"), mux))
 }

@@ -25,6 +25,9 @@ import (
 // take no request of unknown length. A longer one is passed on as it comes.
 const mostHeld = 32 << 20
 
+// lastWords is what answers get that are under way at the end. Those of containers that have ended come at once.
+const lastWords = time.Second
+
 // Front is the HTTP side.
 type Front struct {
 	agent.Pipeline
@@ -47,9 +50,13 @@ func (f *Front) Serve(l net.Listener) error {
 	return nil
 }
 
-// Close implements agent.Front.
+// Close implements agent.Front. Callers of containers that have ended are still told so.
 func (f *Front) Close() {
-	_ = f.server.Close() // of a listener that is closed already
+	ctx, cancel := context.WithTimeout(context.Background(), lastWords)
+	defer cancel()
+	if f.server.Shutdown(ctx) != nil {
+		_ = f.server.Close() // of a listener that is closed already
+	}
 	f.transport.CloseIdleConnections()
 }
 

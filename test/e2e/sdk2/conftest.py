@@ -145,7 +145,7 @@ def started(role):
     boto3.client("s3").create_bucket(Bucket="document-data")
     running = {}
     with contextlib.ExitStack() as stack:
-        for name in ("document.py", "failing.py", "spot.py", "drill.py", "deploy.py", "serve.py", "many.py"):
+        for name in ("document.py", "failing.py", "spot.py", "drill.py", "deploy.py", "serve.py", "many.py", "pipeline.py"):
             running[name] = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, HERE / "programs" / name],

@@ -43,3 +43,7 @@ def test_many_models_behind_one_endpoint(said):
     assert last["listed"] == ["copy.tar.gz", "later/five-seven.tar.gz", "two-three.tar.gz"]
     assert last["said"] == [[5.0], [12.0], [12.0], [5.0]]
     assert last["refused"].startswith("ValidationError: ") and "Failed to download model data(bucket: " in last["refused"]
+
+
+def test_containers_one_after_the_other(said):
+    assert said("pipeline.py") == {"said": [True, False], "batch": [True, False], "containers": 2}
