@@ -89,9 +89,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer late.Stop()
 		answering = func() { late.Stop() }
 	}
-	response, at, err := f.walk(ctx, way, r)
+	response, at, err := f.walk(ctx, way, r) //nolint:bodyclose // PassOn closes it
 	if err != nil {
-		fail(w, ctx, r, err)
+		fail(ctx, w, r, err)
 		return
 	}
 	answering()
@@ -219,7 +219,7 @@ func gather(at string, response *http.Response) (body *source, length int64, err
 }
 
 // fail says which container has not answered.
-func fail(w http.ResponseWriter, ctx context.Context, r *http.Request, err error) {
+func fail(ctx context.Context, w http.ResponseWriter, r *http.Request, err error) {
 	var b *broken
 	switch {
 	case !errors.As(err, &b) || b.at == "" || r.Context().Err() != nil: // it is the caller who has gone

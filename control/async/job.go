@@ -209,33 +209,45 @@ func (j *job) ask(ctx context.Context, input *spool) (outcome, error) {
 		return j.unanswered(ctx, err)
 	}
 	defer answer.Body.Close()
+	if err := silence(answer); err != nil {
+		return j.unanswered(ctx, err)
+	}
 	said, err := fill(j.Dir, answer.Body, maxOutput)
 	if err != nil {
 		return j.unanswered(ctx, err)
 	}
-	h := http.Header(answer.Header)
-	switch h.Get(platform.RefusedHeader) { // one of several containers did not answer, which ends it as a single one's silence does
-	case platform.RefusedBroken:
-		said.close()
-		return j.unanswered(ctx, fmt.Errorf("container %s has ended the connection", h.Get(platform.ContainerHeader)))
-	case platform.RefusedLate:
-		said.close()
-		return j.unanswered(ctx, platform.ErrTooLate)
-	}
-	said.contentType = h.Get("Content-Type")
+	said.contentType = http.Header(answer.Header).Get("Content-Type")
 	out := outcome{answer: said, asked: true}
 	switch {
 	case answer.Status < 200 || answer.Status > 299:
-		side := "server"
-		if answer.Status >= 400 && answer.Status < 500 {
-			side = "client"
-		}
-		out.reason = fmt.Sprintf("ClientError: Received %s error (%d) from model. See the SageMaker Endpoint logs in your account for more information.", side, answer.Status)
+		out.reason = modelError(answer.Status)
 	case said.Size() > maxOutput:
 		said.close()
 		out.answer, out.reason = nil, fmt.Sprintf("ClientError: The answer of the model is larger than %d bytes.", maxOutput)
 	}
 	return out, nil
+}
+
+// silence is why an instance of several containers answers in the place of one of them: that one did not. It ends an invocation
+// as a single one's silence does. Nil: a container has answered.
+func silence(answer *platform.Answer) error {
+	h := http.Header(answer.Header)
+	switch h.Get(platform.RefusedHeader) {
+	case platform.RefusedBroken:
+		return fmt.Errorf("container %s has ended the connection", h.Get(platform.ContainerHeader))
+	case platform.RefusedLate:
+		return platform.ErrTooLate
+	}
+	return nil
+}
+
+// modelError is the reason of a failure when a container has answered with an error.
+func modelError(status int) string {
+	side := "server"
+	if status >= 400 && status < 500 {
+		side = "client"
+	}
+	return fmt.Sprintf("ClientError: Received %s error (%d) from model. See the SageMaker Endpoint logs in your account for more information.", side, status)
 }
 
 // unanswered judges that there is no answer: it may come yet, or never.
