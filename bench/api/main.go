@@ -10,10 +10,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -38,24 +35,10 @@ func main() {
 	flag.DurationVar(&o.each, "each", 35*time.Second, "how long to describe, and to ask for each list; what a server does now and then should fall into it")
 	flag.DurationVar(&o.peerFor, "peer-for", 60*time.Second, "how long the peer may take to create as many jobs as it can")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "api:", err)
-		os.Exit(1)
-	}
+	rig.Measure("api", o.run)
 }
 
-func run(ctx context.Context, o options) error {
-	work, err := rig.WorkFolder("api")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("api", work)
-	if err != nil {
-		return err
-	}
+func (o options) run(ctx context.Context, work string, report *rig.Report) error {
 	ours, err := measureStint(ctx, o, filepath.Join(work, "stint"), report)
 	if err != nil {
 		return err
@@ -65,7 +48,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	tell(report, o, ours, theirs)
-	return report.Finish()
+	return nil
 }
 
 // measureStint fills the machine with one job, so that all others stay queued.

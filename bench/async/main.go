@@ -3,20 +3,15 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -40,18 +35,13 @@ func main() {
 	queue := flag.Int("queue", 10_000, "invocations in the queue")
 	worker := flag.Bool("worker", false, "be the model")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := error(nil)
 	if *worker {
-		err = work()
-	} else {
-		err = run(ctx, *alone, *queue)
+		rig.Main("async", func(context.Context) error { return work() })
+		return
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "async:", err)
-		os.Exit(1)
-	}
+	rig.Measure("async", func(ctx context.Context, folder string, report *rig.Report) error {
+		return run(ctx, folder, report, *alone, *queue)
+	})
 }
 
 // bench is one run.
@@ -61,25 +51,14 @@ type bench struct {
 	out   string // the folder in which answers appear: objects are files
 }
 
-func run(ctx context.Context, alone, queue int) error {
-	folder, err := rig.WorkFolder("async")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("async", folder)
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, folder string, report *rig.Report, alone, queue int) error {
 	home := filepath.Join(folder, "home")
-	b := &bench{out: filepath.Join(server.Home(home).Objects(), "objects", bucket, "out")}
-	if err := os.MkdirAll(home, 0o711); err != nil {
+	stint, err := rig.StartServer(ctx, home)
+	if err != nil {
 		return err
 	}
-	if b.stint, err = rig.StartServer(ctx, home); err != nil {
-		return err
-	}
-	defer b.stint.Discard()
+	defer stint.Discard()
+	b := &bench{stint: stint, out: filepath.Join(server.Home(home).Objects(), "objects", bucket, "out")}
 	if err := b.deploy(ctx); err != nil {
 		return err
 	}
@@ -95,7 +74,7 @@ func run(ctx context.Context, alone, queue int) error {
 		return err
 	}
 	report.Note("the model echoes, in a container that has %d invocations at once; inputs of 1 KB in the object store; %d callers", concurrency, callers)
-	return report.Finish()
+	return nil
 }
 
 // deploy brings the endpoint up.
@@ -104,66 +83,37 @@ func (b *bench) deploy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var archive bytes.Buffer
-	zipped := gzip.NewWriter(&archive)
-	packed := tar.NewWriter(zipped)
-	for name, content := range map[string][]byte{"serve": []byte("#!/bin/sh\nexec /opt/ml/model/worker -worker\n"), "worker": program} {
-		if err := packed.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(content))}); err != nil {
-			return err
-		}
-		if _, err := packed.Write(content); err != nil {
-			return err
-		}
-	}
-	if err := errors.Join(packed.Close(), zipped.Close()); err != nil {
-		return err
-	}
-	c := b.stint.Client
-	b.blobs, err = s3.New(s3.Config{
-		Endpoint: b.stint.S3, Region: b.stint.Site.Region,
-		Credentials: s3.Fixed(s3.Credentials{AccessKeyID: b.stint.Keys.AccessKeyID, SecretAccessKey: b.stint.Keys.SecretAccessKey}),
-	})
+	archive, err := rig.Pack(map[string][]byte{"serve": []byte("#!/bin/sh\nexec /opt/ml/model/worker -worker\n"), "worker": program})
 	if err != nil {
 		return err
 	}
-	model, input, out := platform.URI("s3://"+bucket+"/model.tar.gz"), platform.URI("s3://"+bucket+"/in"), "s3://"+bucket+"/out"
-	role := "arn:aws:iam::" + b.stint.Site.Account + ":role/StintExecutionRole"
+	if b.blobs, err = b.stint.Blobs(); err != nil {
+		return err
+	}
+	c, model, input, out := b.stint.Client, "s3://"+bucket+"/model.tar.gz", platform.URI("s3://"+bucket+"/in"), "s3://"+bucket+"/out"
 	for _, do := range []func() error{
 		func() error { return c.EnsureBucket(ctx, bucket) },
-		func() error { return b.blobs.Upload(ctx, model, bytes.NewReader(archive.Bytes())) },
+		func() error { return b.blobs.Upload(ctx, platform.URI(model), bytes.NewReader(archive)) },
 		func() error { return b.blobs.Upload(ctx, input, strings.NewReader(strings.Repeat("x", 1000))) },
 		func() error {
-			return c.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: new(endpoint), ExecutionRoleArn: &role, PrimaryContainer: &sagemaker.ContainerDefinition{
-				Image: new("stint/exec:latest"), ModelDataUrl: new(string(model)),
-			}})
+			return b.stint.CreateModel(ctx, endpoint, sagemaker.ContainerDefinition{Image: new("stint/exec:latest"), ModelDataUrl: &model})
 		},
 		func() error {
 			return c.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
-				EndpointConfigName: new(endpoint), ProductionVariants: []sagemaker.ProductionVariant{{
-					VariantName: new("AllTraffic"), ModelName: new(endpoint), InitialInstanceCount: new(int32(1)),
-					InstanceType: new(sagemaker.ProductionVariantInstanceType("ml.m5.large")),
-				}},
+				EndpointConfigName: new(endpoint), ProductionVariants: []sagemaker.ProductionVariant{rig.OneInstance(endpoint)},
 				AsyncInferenceConfig: &sagemaker.AsyncInferenceConfig{
 					ClientConfig: &sagemaker.AsyncInferenceClientConfig{MaxConcurrentInvocationsPerInstance: new(int32(concurrency))},
 					OutputConfig: &sagemaker.AsyncInferenceOutputConfig{S3OutputPath: &out},
 				},
 			})
 		},
-		func() error {
-			return c.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: new(endpoint), EndpointConfigName: new(endpoint)})
-		},
 	} {
 		if err := do(); err != nil {
 			return err
 		}
 	}
-	return rig.Eventually(ctx, limit, "the endpoint to be in service", func() (bool, error) {
-		d, err := c.DescribeEndpoint(ctx, endpoint)
-		if err == nil && *d.EndpointStatus == sagemaker.EndpointStatusFailed {
-			err = errors.New(*d.FailureReason)
-		}
-		return err == nil && *d.EndpointStatus == sagemaker.EndpointStatusInService, err
-	})
+	_, err = b.stint.CreateEndpoint(ctx, endpoint, endpoint)
+	return err
 }
 
 // ask asks for the answer to an object.

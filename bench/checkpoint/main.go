@@ -10,12 +10,10 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -46,18 +44,11 @@ func main() {
 	flag.StringVar(&o.only, "only", "", "`PARTS` to run: large, many, small and training, with commas between; all when empty")
 	flag.StringVar(&o.profile, "profile", "", "write processor profiles of our own syncs and restores into this `FOLDER`")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	var err error
 	if o.train != "" {
-		err = train(o.train, o.data, o.steps, o.checkpoint)
-	} else {
-		err = run(ctx, o)
+		rig.Main("checkpoint", func(context.Context) error { return train(o.train, o.data, o.steps, o.checkpoint) })
+		return
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "checkpoint:", err)
-		os.Exit(1)
-	}
+	rig.Measure("checkpoint", o.run)
 }
 
 func (o options) wants(part string) bool {
@@ -75,16 +66,7 @@ type bench struct {
 	serial int
 }
 
-func run(ctx context.Context, o options) error {
-	work, err := rig.WorkFolder("checkpoint")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("checkpoint", work)
-	if err != nil {
-		return err
-	}
+func (o options) run(ctx context.Context, work string, report *rig.Report) error {
 	stint, err := rig.StartServer(ctx, filepath.Join(work, "stint"))
 	if err != nil {
 		return err
@@ -125,7 +107,7 @@ func run(ctx context.Context, o options) error {
 	}
 	report.Note("peers: `aws s3 cp --recursive` in its default settings, its start included (%s); and uploads and downloads by Stint's own driver, as many at once as the sync has, without hashes and bookkeeping", strings.TrimSpace(string(version)))
 	report.Note("the median of %d rounds, all in turn, sync(2) before each; what is restored is compared byte by byte", o.rounds)
-	return report.Finish()
+	return nil
 }
 
 // dial counts what is sent.

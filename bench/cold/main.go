@@ -4,19 +4,15 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -24,8 +20,6 @@ import (
 
 	"github.com/stint-ml/stint/bench/rig"
 	"github.com/stint-ml/stint/cmd/stint/client"
-	"github.com/stint-ml/stint/cmd/stint/server"
-	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 	"github.com/stint-ml/stint/shim"
@@ -38,38 +32,29 @@ const (
 	image        = "sagemaker-scikit-learn:1.2-1"
 	bucket       = "bench"
 	limit        = time.Minute
+	model        = "m"
 	question     = "[[1, 2, 3, 4]]"
 )
 
 func main() {
-	runtimes := flag.String("runtimes", "", "`FOLDER` of the installed runtimes")
 	rounds := flag.Int("rounds", 20, "how often each is measured")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *runtimes, *rounds); err != nil {
-		fmt.Fprintln(os.Stderr, "cold:", err)
-		os.Exit(1)
-	}
+	rig.Measure("cold", func(ctx context.Context, work string, report *rig.Report) error {
+		return run(ctx, work, report, *rounds)
+	})
 }
 
 // figures are what was measured.
 type figures struct{ load, create, wake, warm rig.Durations }
 
-func run(ctx context.Context, runtimes string, rounds int) error {
-	work, err := rig.WorkFolder("cold")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("cold", work)
+func run(ctx context.Context, work string, report *rig.Report, rounds int) error {
+	home := filepath.Join(work, "home")
+	runtimes, err := rig.UseRuntimes(home)
 	if err != nil {
 		return err
 	}
 	b := &bench{python: filepath.Join(runtimes, "sklearn", "bin", "python"), work: work}
-	home := filepath.Join(work, "home")
-	err = errors.Join(os.MkdirAll(home, 0o711), os.Symlink(runtimes, server.Home(home).Runtimes()), b.layOut())
-	if err != nil {
+	if err := b.layOut(); err != nil {
 		return err
 	}
 	if b.stint, err = rig.StartServer(ctx, home, "--serverless-keep", "1s"); err != nil {
@@ -88,7 +73,7 @@ func run(ctx context.Context, runtimes string, rounds int) error {
 		progress.At(i+1, rounds)
 	}
 	tell(report, f)
-	return report.Finish()
+	return nil
 }
 
 func tell(report *rig.Report, f figures) {
@@ -140,43 +125,32 @@ func (b *bench) upload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var archive bytes.Buffer
-	zipped := gzip.NewWriter(&archive)
-	packed := tar.NewWriter(zipped)
-	err = packed.WriteHeader(&tar.Header{Name: "code/inference.py", Mode: 0o644, Size: int64(len(program))})
-	_, writeErr := packed.Write(program)
-	if err := errors.Join(err, writeErr, packed.Close(), zipped.Close()); err != nil {
+	archive, err := rig.Pack(map[string][]byte{"code/inference.py": program})
+	if err != nil {
 		return err
 	}
-	c := b.stint.Client
-	if err := c.EnsureBucket(ctx, bucket); err != nil {
+	if err := b.stint.Client.EnsureBucket(ctx, bucket); err != nil {
 		return err
 	}
-	blobs, err := s3.New(s3.Config{
-		Endpoint: b.stint.S3, Region: b.stint.Site.Region,
-		Credentials: s3.Fixed(s3.Credentials{AccessKeyID: b.stint.Keys.AccessKeyID, SecretAccessKey: b.stint.Keys.SecretAccessKey}),
-	})
+	blobs, err := b.stint.Blobs()
 	if err != nil {
 		return err
 	}
 	defer blobs.Close() //nolint:errcheck // closes idle connections only
 	uri := platform.URI("s3://" + bucket + "/model.tar.gz")
-	if err := blobs.Upload(ctx, uri, bytes.NewReader(archive.Bytes())); err != nil {
+	if err := blobs.Upload(ctx, uri, bytes.NewReader(archive)); err != nil {
 		return err
 	}
-	role := "arn:aws:iam::" + b.stint.Site.Account + ":role/StintExecutionRole"
-	err = c.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: new("m"), ExecutionRoleArn: &role, PrimaryContainer: &sagemaker.ContainerDefinition{
+	err = b.stint.CreateModel(ctx, model, sagemaker.ContainerDefinition{
 		Image: new(image), ModelDataUrl: new(string(uri)), Environment: map[string]string{"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
-	}})
-	return errors.Join(err, b.configure(ctx, "instance", sagemaker.ProductionVariant{
-		InstanceType: new(sagemaker.ProductionVariantInstanceType("ml.m5.large")), InitialInstanceCount: new(int32(1)),
-	}), b.configure(ctx, "serverless", sagemaker.ProductionVariant{
+	})
+	return errors.Join(err, b.configure(ctx, "instance", rig.OneInstance(model)), b.configure(ctx, "serverless", sagemaker.ProductionVariant{
+		VariantName: new("AllTraffic"), ModelName: new(model),
 		ServerlessConfig: &sagemaker.ProductionVariantServerlessConfig{MemorySizeInMB: new(int32(2048)), MaxConcurrency: new(int32(1))},
 	}))
 }
 
 func (b *bench) configure(ctx context.Context, name string, v sagemaker.ProductionVariant) error {
-	v.VariantName, v.ModelName = new("AllTraffic"), new("m")
 	return b.stint.Client.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []sagemaker.ProductionVariant{v}})
 }
 
@@ -189,7 +163,7 @@ func (b *bench) round(ctx context.Context, number int, f *figures) error {
 	f.load = append(f.load, took)
 	// 1. An endpoint on an instance.
 	name := "e" + strconv.Itoa(number)
-	if took, err = b.create(ctx, name, "instance"); err != nil {
+	if took, err = b.stint.CreateEndpoint(ctx, name, "instance"); err != nil {
 		return err
 	}
 	f.create = append(f.create, took)
@@ -198,42 +172,20 @@ func (b *bench) round(ctx context.Context, number int, f *figures) error {
 	}
 	// 2. A serverless one, which has to idle first.
 	name = "s" + strconv.Itoa(number)
-	if _, err := b.create(ctx, name, "serverless"); err != nil {
+	if _, err := b.stint.CreateEndpoint(ctx, name, "serverless"); err != nil {
 		return err
 	}
 	if err := rig.Eventually(ctx, limit, "the instance to be given back", func() (bool, error) { return b.stint.Agents() == 0, nil }); err != nil {
 		return err
 	}
 	for _, into := range []*rig.Durations{&f.wake, &f.warm} {
-		began := time.Now()
-		answer, err := b.stint.Client.Invoke(ctx, client.Invocation{Endpoint: name, ContentType: "application/json", Body: []byte(question)})
+		took, err := b.stint.Ask(ctx, client.Invocation{Endpoint: name, ContentType: "application/json", Body: []byte(question)})
 		if err != nil {
 			return err
 		}
-		_, err = io.Copy(io.Discard, answer.Body)
-		if err = errors.Join(err, answer.Body.Close()); err != nil {
-			return err
-		}
-		*into = append(*into, time.Since(began))
+		*into = append(*into, took)
 	}
 	return b.remove(ctx, name)
-}
-
-// create makes an endpoint and waits until it is in service.
-func (b *bench) create(ctx context.Context, name, config string) (time.Duration, error) {
-	began := time.Now()
-	c := b.stint.Client
-	if err := c.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &config}); err != nil {
-		return 0, err
-	}
-	err := rig.Eventually(ctx, limit, name+" to be in service", func() (bool, error) {
-		d, err := c.DescribeEndpoint(ctx, name)
-		if err == nil && *d.EndpointStatus == sagemaker.EndpointStatusFailed {
-			err = errors.New(*d.FailureReason)
-		}
-		return err == nil && *d.EndpointStatus == sagemaker.EndpointStatusInService, err
-	})
-	return time.Since(began), err
 }
 
 // remove deletes an endpoint and waits until nothing of it is left to disturb the next.

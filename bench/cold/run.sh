@@ -6,4 +6,4 @@ cd "$(dirname "$0")/../.."
 scripts/setup.sh debian
 scripts/runtimes.sh sklearn
 go build -o bin/bench-cold ./bench/cold
-exec bin/bench-cold -runtimes "$PWD/.venv/stint/runtimes" "$@"
+exec bin/bench-cold "$@"

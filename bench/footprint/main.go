@@ -7,12 +7,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -38,24 +35,10 @@ func main() {
 	flag.IntVar(&o.jobs, "jobs", 2000, "`JOBS` to queue")
 	flag.IntVar(&o.lines, "lines", 3_000_000, "`LINES` that the talkative job prints")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "footprint:", err)
-		os.Exit(1)
-	}
+	rig.Measure("footprint", o.run)
 }
 
-func run(ctx context.Context, o options) error {
-	work, err := rig.WorkFolder("footprint")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("footprint", work)
-	if err != nil {
-		return err
-	}
+func (o options) run(ctx context.Context, work string, report *rig.Report) error {
 	for i, measure := range []func(context.Context, options, *rig.Server, *rig.Report) error{idle, queue, talk} {
 		stint, err := rig.StartServer(ctx, filepath.Join(work, strconv.Itoa(i)))
 		if err != nil {
@@ -67,7 +50,7 @@ func run(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	return report.Finish()
+	return nil
 }
 
 // idle watches a server that nobody asks anything.

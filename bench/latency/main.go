@@ -7,12 +7,9 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -44,24 +41,12 @@ func main() {
 	jobs := flag.Int("jobs", 200, "`JOBS` of each")
 	untuned := flag.Bool("slurm-defaults", false, "leave Slurm's batch_sched_delay at 3 s instead of 0")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *jobs, *untuned); err != nil {
-		fmt.Fprintln(os.Stderr, "latency:", err)
-		os.Exit(1)
-	}
+	rig.Measure("latency", func(ctx context.Context, work string, report *rig.Report) error {
+		return run(ctx, work, report, *jobs, *untuned)
+	})
 }
 
-func run(ctx context.Context, jobs int, untuned bool) error {
-	work, err := rig.WorkFolder("latency")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("latency", work)
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, work string, report *rig.Report, jobs int, untuned bool) error {
 	fmt.Println("==> starting Stint and Slurm")
 	stint, err := rig.StartServer(ctx, filepath.Join(work, "stint"))
 	if err != nil {
@@ -89,7 +74,7 @@ func run(ctx context.Context, jobs int, untuned bool) error {
 	report.Note("%d jobs each, in turn, on an otherwise idle server; the user's process is `%s` in /bin/sh", jobs, userCommand)
 	report.Details["stint"] = map[string]any{"from_answer": ours.fromAnswer.Summary(), "from_call": ours.fromCall.Summary(), "answer": ours.answer.Summary()}
 	report.Details["slurm"] = map[string]any{"from_answer": theirs.fromAnswer.Summary(), "from_call": theirs.fromCall.Summary(), "answer": theirs.answer.Summary()}
-	return report.Finish()
+	return nil
 }
 
 // inTurn gives each its jobs, one after the other.

@@ -3,24 +3,17 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
 	"github.com/stint-ml/stint/cmd/stint/client"
-	"github.com/stint-ml/stint/cmd/stint/server"
-	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
@@ -35,37 +28,25 @@ const (
 )
 
 func main() {
-	runtimes := flag.String("runtimes", "", "`FOLDER` of the installed runtimes")
 	rounds := flag.Int("rounds", 5000, "how many requests are measured of each kind")
 	cold := flag.Int("cold", 30, "how many models are asked for the first time")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *runtimes, *rounds, *cold); err != nil {
-		fmt.Fprintln(os.Stderr, "models:", err)
-		os.Exit(1)
-	}
+	rig.Measure("models", func(ctx context.Context, work string, report *rig.Report) error {
+		return run(ctx, work, report, *rounds, *cold)
+	})
 }
 
-func run(ctx context.Context, runtimes string, rounds, cold int) error {
-	work, err := rig.WorkFolder("models")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("models", work)
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, work string, report *rig.Report, rounds, cold int) error {
 	home := filepath.Join(work, "home")
-	if err := errors.Join(os.MkdirAll(home, 0o711), os.Symlink(runtimes, server.Home(home).Runtimes())); err != nil {
+	if _, err := rig.UseRuntimes(home); err != nil {
 		return err
 	}
-	b := &bench{}
-	if b.stint, err = rig.StartServer(ctx, home); err != nil {
+	stint, err := rig.StartServer(ctx, home)
+	if err != nil {
 		return err
 	}
-	defer b.stint.Discard()
+	defer stint.Discard()
+	b := &bench{stint}
 	if err := b.prepare(ctx, cold); err != nil {
 		return err
 	}
@@ -83,7 +64,7 @@ func run(ctx context.Context, runtimes string, rounds, cold int) error {
 	for name, d := range map[string]rig.Durations{"alone": alone, "many": many, "first": first} {
 		report.Details[name] = d.Summary()
 	}
-	return report.Finish()
+	return nil
 }
 
 // bench is one run.
@@ -91,17 +72,18 @@ type bench struct{ stint *rig.Server }
 
 // prepare puts the models into the object store and brings both endpoints up.
 func (b *bench) prepare(ctx context.Context, cold int) error {
-	archive, err := pack()
+	text, err := os.ReadFile(program)
+	if err != nil {
+		return err
+	}
+	archive, err := rig.Pack(map[string][]byte{"code/inference.py": text})
 	if err != nil {
 		return err
 	}
 	if err := b.stint.Client.EnsureBucket(ctx, bucket); err != nil {
 		return err
 	}
-	blobs, err := s3.New(s3.Config{
-		Endpoint: b.stint.S3, Region: b.stint.Site.Region,
-		Credentials: s3.Fixed(s3.Credentials{AccessKeyID: b.stint.Keys.AccessKeyID, SecretAccessKey: b.stint.Keys.SecretAccessKey}),
-	})
+	blobs, err := b.stint.Blobs()
 	if err != nil {
 		return err
 	}
@@ -122,44 +104,19 @@ func (b *bench) prepare(ctx context.Context, cold int) error {
 
 func name(i int) string { return fmt.Sprintf("model-%d.tar.gz", i) }
 
-// pack makes a model's archive.
-func pack() ([]byte, error) {
-	text, err := os.ReadFile(program)
-	if err != nil {
-		return nil, err
-	}
-	var archive bytes.Buffer
-	zipped := gzip.NewWriter(&archive)
-	packed := tar.NewWriter(zipped)
-	err = packed.WriteHeader(&tar.Header{Name: "code/inference.py", Mode: 0o644, Size: int64(len(text))})
-	_, writeErr := packed.Write(text)
-	err = errors.Join(err, writeErr, packed.Close(), zipped.Close())
-	return archive.Bytes(), err
-}
-
 // deploy makes an endpoint and waits until it is in service.
 func (b *bench) deploy(ctx context.Context, name string, container sagemaker.ContainerDefinition) error {
-	c, role := b.stint.Client, "arn:aws:iam::"+b.stint.Site.Account+":role/StintExecutionRole"
 	container.Image = new(image)
-	err := c.CreateModel(ctx, &sagemaker.CreateModelInput{ModelName: &name, ExecutionRoleArn: &role, PrimaryContainer: &container})
+	err := b.stint.CreateModel(ctx, name, container)
 	if err == nil {
-		err = c.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{EndpointConfigName: &name, ProductionVariants: []sagemaker.ProductionVariant{{
-			VariantName: new("AllTraffic"), ModelName: &name, InitialInstanceCount: new(int32(1)), InstanceType: new(sagemaker.ProductionVariantInstanceType("ml.m5.large")),
-		}}})
+		err = b.stint.Client.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
+			EndpointConfigName: &name, ProductionVariants: []sagemaker.ProductionVariant{rig.OneInstance(name)},
+		})
 	}
 	if err == nil {
-		err = c.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name})
+		_, err = b.stint.CreateEndpoint(ctx, name, name)
 	}
-	if err != nil {
-		return err
-	}
-	return rig.Eventually(ctx, limit, name+" to be in service", func() (bool, error) {
-		d, err := c.DescribeEndpoint(ctx, name)
-		if err == nil && *d.EndpointStatus == sagemaker.EndpointStatusFailed {
-			err = errors.New(*d.FailureReason)
-		}
-		return err == nil && *d.EndpointStatus == sagemaker.EndpointStatusInService, err
-	})
+	return err
 }
 
 // loaded asks both endpoints in turn for models that are loaded.
@@ -197,11 +154,5 @@ func (b *bench) unloaded(ctx context.Context, cold int) (first rig.Durations, er
 }
 
 func (b *bench) ask(ctx context.Context, endpoint, model string) (time.Duration, error) {
-	began := time.Now()
-	answer, err := b.stint.Client.Invoke(ctx, client.Invocation{Endpoint: endpoint, Model: model, ContentType: "application/json", Body: []byte(question)})
-	if err != nil {
-		return 0, err
-	}
-	_, err = io.Copy(io.Discard, answer.Body)
-	return time.Since(began), errors.Join(err, answer.Body.Close())
+	return b.stint.Ask(ctx, client.Invocation{Endpoint: endpoint, Model: model, ContentType: "application/json", Body: []byte(question)})
 }

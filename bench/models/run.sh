@@ -6,4 +6,4 @@ cd "$(dirname "$0")/../.."
 scripts/setup.sh debian
 scripts/runtimes.sh sklearn
 go build -o bin/bench-models ./bench/models
-exec bin/bench-models -runtimes "$PWD/.venv/stint/runtimes" "$@"
+exec bin/bench-models "$@"

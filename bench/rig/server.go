@@ -21,9 +21,9 @@ import (
 // startWithin is how long a server may take until it serves.
 const startWithin = 60 * time.Second
 
-// WorkFolder makes a folder for one run on a disk, not in memory, that the users whom jobs run as can pass through.
+// workFolder makes a folder for one run on a disk, not in memory, that the users whom jobs run as can pass through.
 // STINT_BENCH_DIR chooses another disk.
-func WorkFolder(benchmark string) (string, error) {
+func workFolder(benchmark string) (string, error) {
 	parent := os.Getenv("STINT_BENCH_DIR")
 	if parent == "" {
 		parent = "/var/tmp"

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -33,7 +29,11 @@ const markVariable = "STINT_BENCH_WORKER"
 // deploy brings an endpoint up whose model is a folder's files.
 func deploy(ctx context.Context, s *rig.Server, name, runtime string, files map[string][]byte, more ...string) (*worker, error) {
 	archive := filepath.Join(filepath.Dir(s.Home), name+".tar.gz")
-	if err := pack(archive, files); err != nil {
+	packed, err := rig.Pack(files)
+	if err == nil {
+		err = os.WriteFile(archive, packed, 0o644)
+	}
+	if err != nil {
 		return nil, err
 	}
 	args := append([]string{"deploy", archive, "--runtime", runtime, "--name", name, "--home", s.Home, "--env", markVariable + "=" + name}, more...)
@@ -55,26 +55,18 @@ func deployCaptured(ctx context.Context, s *rig.Server, model string) error {
 		CaptureOptions:           []sagemaker.CaptureOption{{CaptureMode: new(sagemaker.CaptureModeInput)}, {CaptureMode: new(sagemaker.CaptureModeOutput)}},
 		CaptureContentTypeHeader: &sagemaker.CaptureContentTypeHeader{JsonContentTypes: []string{"application/json"}},
 	}
-	variant := sagemaker.ProductionVariant{
-		VariantName: new("AllTraffic"), ModelName: &model, InitialInstanceCount: new(int32(1)),
-		InstanceType: new(sagemaker.ProductionVariantInstanceType(instance)),
-	}
+	variant := rig.OneInstance(model)
+	variant.InstanceType = new(sagemaker.ProductionVariantInstanceType(instance))
 	if err := s.Client.EnsureBucket(ctx, bucket); err != nil {
 		return err
 	}
 	err := s.Client.CreateEndpointConfig(ctx, &sagemaker.CreateEndpointConfigInput{
 		EndpointConfigName: &name, ProductionVariants: []sagemaker.ProductionVariant{variant}, DataCaptureConfig: capture,
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = s.CreateEndpoint(ctx, name, name)
 	}
-	if err := s.Client.CreateEndpoint(ctx, &sagemaker.CreateEndpointInput{EndpointName: &name, EndpointConfigName: &name}); err != nil {
-		return err
-	}
-	return rig.Eventually(ctx, time.Minute, "the endpoint with capture", func() (bool, error) {
-		e, err := s.Client.DescribeEndpoint(ctx, name)
-		return err == nil && *e.EndpointStatus == sagemaker.EndpointStatusInService, err
-	})
+	return err
 }
 
 // portOf finds where a worker listens by the environment of its processes.
@@ -92,23 +84,6 @@ func portOf(name string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("no process of the worker %s is to be seen", name)
-}
-
-func pack(archive string, files map[string][]byte) (err error) {
-	f, err := os.Create(archive)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	z := gzip.NewWriter(f)
-	t := tar.NewWriter(z)
-	for name, text := range files {
-		err = errors.Join(err, t.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(text))}))
-		if err == nil {
-			_, err = t.Write(text)
-		}
-	}
-	return errors.Join(err, t.Close(), z.Close())
 }
 
 // nginx is a reverse proxy before workers, at a port for each.

@@ -9,16 +9,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -51,8 +48,8 @@ type options struct {
 
 func main() {
 	if slices.Contains(os.Args[1:], "-worker") {
-		fmt.Fprintln(os.Stderr, "router: worker:", work())
-		os.Exit(1)
+		rig.Main("router: worker", func(context.Context) error { return work() })
+		return
 	}
 	var o options
 	flag.StringVar(&o.python, "python", "", "`INTERPRETER` with the Python peers' packages")
@@ -61,26 +58,12 @@ func main() {
 	flag.DurationVar(&o.soak, "soak", 3*time.Minute, "`TIME` of the soak")
 	flag.StringVar(&o.only, "only", "speed,idle,stream,soak", "`PARTS` to run; besides, there are capture, which is data capture alone, and load and loadcaptured, which keep Stint alone at work, for a profile")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "router:", err)
-		os.Exit(1)
-	}
+	rig.Measure("router", o.run)
 }
 
-func run(ctx context.Context, o options) error {
-	folder, err := rig.WorkFolder("router")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(folder) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("router", folder)
-	if err != nil {
-		return err
-	}
+func (o options) run(ctx context.Context, folder string, report *rig.Report) error {
 	home := filepath.Join(folder, "stint")
-	if err := errors.Join(os.Mkdir(home, 0o711), os.Symlink(os.Getenv("STINT_RUNTIMES"), filepath.Join(home, "runtimes"))); err != nil {
+	if _, err := rig.UseRuntimes(home); err != nil {
 		return err
 	}
 	stint, err := rig.StartServer(ctx, home)
@@ -105,7 +88,7 @@ func run(ctx context.Context, o options) error {
 			return fmt.Errorf("%s: %w", part.name, err)
 		}
 	}
-	return report.Finish()
+	return nil
 }
 
 // bench is a run.

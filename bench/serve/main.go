@@ -9,9 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/stint-ml/stint/bench/rig"
@@ -38,26 +36,14 @@ func main() {
 	python := flag.String("python", "", "`INTERPRETER` with the peers' packages")
 	seconds := flag.Int("seconds", 5, "`SECONDS` of each measurement")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *python, time.Duration(*seconds)*time.Second); err != nil {
-		fmt.Fprintln(os.Stderr, "serve:", err)
-		os.Exit(1)
-	}
+	rig.Measure("serve", func(ctx context.Context, work string, report *rig.Report) error {
+		return run(ctx, work, report, *python, time.Duration(*seconds)*time.Second)
+	})
 }
 
-func run(ctx context.Context, python string, each time.Duration) error {
+func run(ctx context.Context, work string, report *rig.Report, python string, each time.Duration) error {
 	if python == "" {
 		return errors.New("-python is missing; bench/serve/run.sh gives it")
-	}
-	work, err := rig.WorkFolder("serve")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("serve", work)
-	if err != nil {
-		return err
 	}
 	servers, err := contestants(python, work)
 	if err != nil {
@@ -77,7 +63,7 @@ func run(ctx context.Context, python string, each time.Duration) error {
 		}
 	}
 	tell(report, servers, all)
-	return report.Finish()
+	return nil
 }
 
 // tell makes the table: a row a peer and measure.
@@ -130,7 +116,7 @@ func contestants(python, work string) ([]contestant, error) {
 	program, err := os.ReadFile(filepath.Join(peers, "inference.py"))
 	err = errors.Join(err, shim.Install(programs), os.MkdirAll(code, 0o755))
 	if err == nil {
-		err = errors.Join(os.WriteFile(filepath.Join(code, "inference.py"), program, 0o644), shim.Compile(context.Background(), python, programs))
+		err = os.WriteFile(filepath.Join(code, "inference.py"), program, 0o644)
 	}
 	stint := []string{python, filepath.Join(programs, shim.ServeProgram), "--root", root}
 	env := func(workers string) []string {

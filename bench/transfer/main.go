@@ -9,10 +9,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,12 +34,7 @@ func main() {
 	flag.IntVar(&o.scale, "scale", 1, "divide all sizes by this `NUMBER`, to try the benchmark out")
 	flag.IntVar(&o.rounds, "rounds", 3, "`ROUNDS`, of which the median counts")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
-		fmt.Fprintln(os.Stderr, "transfer:", err)
-		os.Exit(1)
-	}
+	rig.Measure("transfer", o.run)
 }
 
 // bench is a run.
@@ -52,16 +45,7 @@ type bench struct {
 	report *rig.Report
 }
 
-func run(ctx context.Context, o options) error {
-	work, err := rig.WorkFolder("transfer")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("transfer", work)
-	if err != nil {
-		return err
-	}
+func (o options) run(ctx context.Context, work string, report *rig.Report) error {
 	stint, err := rig.StartServer(ctx, filepath.Join(work, "stint"))
 	if err != nil {
 		return err
@@ -91,7 +75,7 @@ func run(ctx context.Context, o options) error {
 	startup := time.Since(began)
 	report.Note("peer: `aws s3 cp` (with --recursive for many files) in its default settings; %s; its time holds the start of the program, %.1f s", strings.TrimSpace(string(version)), startup.Seconds())
 	report.Note("the median of %d rounds, Stint and peer in turn, sync(2) before each; the job's upload holds packing and compressing into one model.tar.gz, the peer's sends the files as they are", o.rounds)
-	return report.Finish()
+	return nil
 }
 
 // round is how long each way took once.

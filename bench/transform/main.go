@@ -4,25 +4,17 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/stint-ml/stint/api"
 	"github.com/stint-ml/stint/bench/rig"
-	"github.com/stint-ml/stint/cmd/stint/server"
 	"github.com/stint-ml/stint/control/transform"
-	"github.com/stint-ml/stint/drivers/blobs/s3"
 	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes/logs"
 	"github.com/stint-ml/stint/shapes/sagemaker"
@@ -46,17 +38,13 @@ def output_fn(answer, accept):
 const connections = 2
 
 func main() {
-	runtimes := flag.String("runtimes", "", "`FOLDER` of the installed runtimes")
 	many := flag.Int("records", 1_000_000, "`RECORDS` sent in payloads of up to 6 MB")
 	single := flag.Int("single", 1_000_000, "`RECORDS` sent one by one")
 	rounds := flag.Int("rounds", 3, "`ROUNDS`, job and bare client in turn")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *runtimes, *many, *single, *rounds); err != nil {
-		fmt.Fprintln(os.Stderr, "transform:", err)
-		os.Exit(1)
-	}
+	rig.Measure("transform", func(ctx context.Context, work string, report *rig.Report) error {
+		return run(ctx, work, report, *many, *single, *rounds)
+	})
 }
 
 // bench is a run.
@@ -67,18 +55,10 @@ type bench struct {
 	report         *rig.Report
 }
 
-func run(ctx context.Context, runtimes string, many, single, rounds int) error {
-	work, err := rig.WorkFolder("transform")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(work) //nolint:errcheck // what is left is only disk
-	report, err := rig.NewReport("transform", work)
-	if err != nil {
-		return err
-	}
+func run(ctx context.Context, work string, report *rig.Report, many, single, rounds int) error {
 	home := filepath.Join(work, "stint")
-	if err := errors.Join(os.Mkdir(home, 0o711), os.Symlink(runtimes, server.Home(home).Runtimes())); err != nil {
+	runtimes, err := rig.UseRuntimes(home)
+	if err != nil {
 		return err
 	}
 	stint, err := rig.StartServer(ctx, home, "--cpus", "8", "--memory", "64GiB")
@@ -86,9 +66,7 @@ func run(ctx context.Context, runtimes string, many, single, rounds int) error {
 		return err
 	}
 	defer stint.Discard()
-	blobs, err := s3.New(s3.Config{Endpoint: stint.S3, Region: stint.Site.Region, Credentials: s3.Fixed(s3.Credentials{
-		AccessKeyID: stint.Keys.AccessKeyID, SecretAccessKey: stint.Keys.SecretAccessKey,
-	})})
+	blobs, err := stint.Blobs()
 	if err != nil {
 		return err
 	}
@@ -103,7 +81,7 @@ func run(ctx context.Context, runtimes string, many, single, rounds int) error {
 	}
 	report.Note("a record is a line of 8 numbers, about 20 bytes; the model adds them up, in Python, in as many workers as connections: %d", connections)
 	report.Note("the job's time is from its first request to its last output's being stored, by its own log; the bare client has its payloads in memory and forgets the answers")
-	return report.Finish()
+	return nil
 }
 
 // mode is how records are sent.
@@ -118,25 +96,16 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := b.stint.Client.EnsureBucket(ctx, "bench"); err != nil {
 		return err
 	}
-	var archive bytes.Buffer
-	zipped := gzip.NewWriter(&archive)
-	packed := tar.NewWriter(zipped)
-	err := packed.WriteHeader(&tar.Header{Name: "code/inference.py", Mode: 0o644, Size: int64(len(program))})
-	if err == nil {
-		_, err = packed.Write([]byte(program))
-	}
-	if err := errors.Join(err, packed.Close(), zipped.Close()); err != nil {
+	archive, err := rig.Pack(map[string][]byte{"code/inference.py": []byte(program)})
+	if err != nil {
 		return err
 	}
-	if err := b.blobs.Upload(ctx, "s3://bench/model.tar.gz", bytes.NewReader(archive.Bytes())); err != nil {
+	if err := b.blobs.Upload(ctx, "s3://bench/model.tar.gz", bytes.NewReader(archive)); err != nil {
 		return err
 	}
-	return b.stint.Client.CreateModel(ctx, &sagemaker.CreateModelInput{
-		ModelName: new("sums"), ExecutionRoleArn: new(string(b.stint.Site.GlobalARN("iam", "role/"+api.DefaultRole))),
-		PrimaryContainer: &sagemaker.ContainerDefinition{
-			Image: new("stint/python:latest"), ModelDataUrl: new("s3://bench/model.tar.gz"),
-			Environment: map[string]string{"SAGEMAKER_MODEL_SERVER_WORKERS": fmt.Sprint(connections)},
-		},
+	return b.stint.CreateModel(ctx, "sums", sagemaker.ContainerDefinition{
+		Image: new("stint/python:latest"), ModelDataUrl: new("s3://bench/model.tar.gz"),
+		Environment: map[string]string{"SAGEMAKER_MODEL_SERVER_WORKERS": fmt.Sprint(connections)},
 	})
 }
 

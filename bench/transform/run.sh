@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 scripts/runtimes.sh python
 go build -o bin/bench-transform ./bench/transform
-exec bin/bench-transform -runtimes "$PWD/.venv/stint/runtimes" "$@"
+exec bin/bench-transform "$@"
