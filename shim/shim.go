@@ -9,13 +9,11 @@ package shim
 
 import (
 	"bytes"
-	"context"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 )
 
@@ -73,17 +71,6 @@ func Install(folder string) error {
 		}
 		return replace(target, text)
 	})
-}
-
-// Compile lets interpreter keep the compiled form of the programs in folder beside them.
-// Jobs cannot, since they may not write there, and start 10 ms later for it. To be called
-// once for each runtime after Install; a failure costs that time and nothing else.
-func Compile(ctx context.Context, interpreter, folder string) error {
-	output, err := exec.CommandContext(ctx, interpreter, "-S", "-E", "-m", "compileall", "-q", folder).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("shim: compile with %s: %w: %s", interpreter, err, bytes.TrimSpace(output))
-	}
-	return nil
 }
 
 // replace gives the file at path the content text in one step.

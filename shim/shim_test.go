@@ -182,22 +182,6 @@ func TestInstallTwiceKeepsWhatIsRight(t *testing.T) {
 	}
 }
 
-func TestCompileServesLaterStarts(t *testing.T) {
-	t.Parallel()
-	j := newJob(t, map[string]any{"sagemaker_program": "run.sh"}, map[string]string{"run.sh": "#!/bin/sh\n"})
-	if err := shim.Compile(t.Context(), j.python, j.folder); err != nil {
-		t.Fatal(err)
-	}
-	made, _ := filepath.Glob(filepath.Join(j.folder, "__pycache__", "scriptmode.*.pyc"))
-	if len(made) != 1 {
-		t.Errorf("compiled programs: %v", made)
-	}
-	j.must()
-	if err := shim.Compile(t.Context(), "/nonexistent/python3", j.folder); err == nil {
-		t.Error("a missing interpreter compiled")
-	}
-}
-
 // TestProgramsNeedOnlyTheStandardLibrary holds the list of every module the programs may
 // import: each is in the standard library of Python 3.8 to 3.13, or is one of them. The
 // model server's formats and frameworks are about libraries, which they import when a model needs them.
@@ -266,9 +250,6 @@ func TestEveryInterpreterHereRunsIt(t *testing.T) {
 				"train.py": "import sys, os\nassert sys.argv == ['train.py', '-n', '[1]'], sys.argv\nraise OSError(os.environ['SM_HP_N'])\n",
 			})
 			j.python = python
-			if err := shim.Compile(t.Context(), python, j.folder); err != nil {
-				t.Error(err)
-			}
 			r := j.run()
 			if r.code != 1 || !strings.Contains(r.failure, `ErrorMessage "OSError: [1]`) {
 				t.Errorf("exit code %d, failure %q, stderr %s", r.code, r.failure, r.stderr)
@@ -323,9 +304,6 @@ for text in ["", " ", "1", " 1 ", "1 2", "1e", "1e5", "-", "-0", "0.1", "01", ".
 // time that script mode adds to every job (the script is an empty shell script).
 func BenchmarkStart(b *testing.B) {
 	j := newJob(b, map[string]any{"sagemaker_program": "run.sh"}, map[string]string{"run.sh": "#!/bin/sh\n"})
-	if err := shim.Compile(b.Context(), j.python, j.folder); err != nil {
-		b.Fatal(err)
-	}
 	for b.Loop() {
 		j.must()
 	}

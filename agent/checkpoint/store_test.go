@@ -62,13 +62,10 @@ func TestADamagedGenerationIsPassedOver(t *testing.T) {
 			next.write("c", "c")
 			next.round()
 			next.final(false)
-			if err := next.Finish(t.Context()); err != nil {
-				t.Error(err)
-			}
 			if got := tree(t, b.start("algo-1", 3).dir); len(got) != len(newest) {
 				t.Errorf("restored %q", got)
 			}
-			checkFlat(t, b, name, next.dir, true)
+			checkFlat(t, b, name, next.dir)
 		})
 	}
 }
@@ -108,9 +105,6 @@ func TestFilesPutThereByHand(t *testing.T) {
 	next.write("new.pt", "newer")
 	next.round()
 	next.final(false)
-	if err := next.Finish(t.Context()); err != nil {
-		t.Error(err)
-	}
 	suffixes(t, "third", tree(t, b.start("algo-1", 3).dir), map[string]string{"seed.pt": " trained", "sub": "", "sub/other.pt": " other", "new.pt": " newer", "marker": "folder drwxr-xr-x"})
 	if flats := b.flats(); flats["seed.pt"] != "trained" || flats["new.pt"] != "newer" || flats["old.pt"] != "old" {
 		t.Errorf("flat objects %q", flats)
@@ -126,9 +120,6 @@ func TestFilesChangedByHandAfterTheJob(t *testing.T) {
 	h.write("fix", "wrong")
 	h.write("drop", "dropped")
 	h.final(false)
-	if err := h.Finish(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	b.put("fix", "right")
 	b.drop("drop")
 	suffixes(t, "restored", tree(t, b.start("algo-1", 2).dir), map[string]string{"keep": " kept", "fix": " right"})
@@ -175,9 +166,6 @@ func TestSeveralHosts(t *testing.T) {
 			if _, err := h.Final(context.Background(), false); err != nil {
 				t.Error(err)
 			}
-			if err := h.Finish(context.Background()); err != nil {
-				t.Error(err)
-			}
 		})
 	}
 	both.Wait()
@@ -211,7 +199,6 @@ func TestAnAttemptThatWasGivenUp(t *testing.T) {
 		_ = old.Round(t.Context())
 	}
 	_, _ = old.Final(t.Context(), false)
-	_ = old.Finish(t.Context())
 	suffixes(t, "restored", tree(t, b.start("algo-1", 3).dir), map[string]string{"a": " 1", "b": " new 2"})
 	late := b.open(b.config("algo-1", 2))
 	if _, err := late.Restore(t.Context()); !platform.Is(err, platform.Conflict) {

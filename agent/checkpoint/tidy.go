@@ -404,65 +404,6 @@ func (s *Syncer) copyAside(ctx context.Context, from *content) (*content, error)
 	return &c, err
 }
 
-// Finish leaves the store as a user expects it after a job: the files under their names, and one generation that names them. It
-// is called after Final by the last attempt of a job; one that is interrupted leaves two generations to its successor.
-func (s *Syncer) Finish(ctx context.Context) error {
-	if s.last == nil {
-		return s.tidy(ctx) // an attempt before may have left something
-	}
-	// 1. The last generation is whole by the store's own word, so the one before may go.
-	if err := s.keepLast(ctx); err != nil {
-		return err
-	}
-	if err := s.unblock(ctx); err != nil {
-		return err
-	}
-	if err := s.publish(ctx, true); err != nil {
-		return err
-	}
-	// 2. What the flat objects hold now needs no other object.
-	m, moved := *s.last, false
-	m.Files = slices.Clone(s.last.Files)
-	for i := range m.Files {
-		e := &m.Files[i]
-		if e.content == nil {
-			continue
-		}
-		if best := s.best(e.Path, e.content); best != e.content {
-			e.content, e.Flat, moved = best, true, true
-		}
-	}
-	if !moved {
-		return s.tidy(ctx)
-	}
-	at := s.kept[0].revised()
-	if _, err := s.write(ctx, at.key, &m); err != nil {
-		s.stale = append(s.stale, at)
-		return err
-	}
-	s.adopt(&m)
-	s.kept = append(s.kept, kept(at, &m))
-	return s.keepLast(ctx)
-}
-
-// keepLast drops all generations but the last, if that is whole.
-func (s *Syncer) keepLast(ctx context.Context) error {
-	c, err := s.catalog(ctx)
-	if err != nil {
-		return err
-	}
-	for _, e := range s.last.Files {
-		if e.content != nil && !c.holds(e.content) {
-			return platform.Errorf(platform.Conflict, string(s.uri(e.Key)), "%s was removed or replaced by somebody else", s.uri(e.Key))
-		}
-	}
-	for _, k := range s.kept[:len(s.kept)-1] {
-		s.stale = append(s.stale, k.stamp)
-	}
-	s.kept = s.kept[len(s.kept)-1:]
-	return s.tidy(ctx)
-}
-
 // intendFlat is intend for copies.
 func (s *Syncer) intendFlat(ctx context.Context, paths []string) error {
 	var works []*work

@@ -112,23 +112,28 @@ func (a *app) runtimeInstallCommand() *cobra.Command {
 			return a.completeRuntimes(func(r listedRuntime) bool { return !r.Installed })
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			t, err := a.runtimeTable()
-			if err != nil {
-				return err
-			}
-			ctx, stop := a.interruptible(c.Context())
-			defer stop()
-			for _, name := range args {
-				if err := a.installRuntime(ctx, t, name); err != nil {
-					return err
-				}
-			}
-			if a.json {
-				return a.printJSON(map[string][]string{"Installed": args})
-			}
-			return nil
+			return a.eachRuntime(c.Context(), args, "Installed", a.installRuntime)
 		},
 	}
+}
+
+// eachRuntime does something with one runtime after the other, and tells in one word that it was done.
+func (a *app) eachRuntime(ctx context.Context, names []string, done string, do func(context.Context, *runtimes.Table, string) error) error {
+	t, err := a.runtimeTable()
+	if err != nil {
+		return err
+	}
+	ctx, stop := a.interruptible(ctx)
+	defer stop()
+	for _, name := range names {
+		if err := do(ctx, t, name); err != nil {
+			return err
+		}
+	}
+	if a.json {
+		return a.printJSON(map[string][]string{done: names})
+	}
+	return nil
 }
 
 // installRuntime shows pip's last line while it works, and all that it said only where nobody watches.

@@ -28,21 +28,7 @@ installed again. One that a job in progress uses is kept; while there are jobs o
 			return a.completeRuntimes(func(r listedRuntime) bool { return r.removable })
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			t, err := a.runtimeTable()
-			if err != nil {
-				return err
-			}
-			ctx, stop := a.interruptible(c.Context())
-			defer stop()
-			for _, name := range args {
-				if err := a.removeRuntime(ctx, t, name); err != nil {
-					return err
-				}
-			}
-			if a.json {
-				return a.printJSON(map[string][]string{"Removed": args})
-			}
-			return nil
+			return a.eachRuntime(c.Context(), args, "Removed", a.removeRuntime)
 		},
 	}
 }
