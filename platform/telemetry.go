@@ -89,7 +89,7 @@ type Logs interface {
 	Append(ctx context.Context, b LogBatch) error
 	Read(ctx context.Context, q LogRead) ([]StoredEvent, error)
 	Filter(ctx context.Context, q LogFilter) (events []StoredEvent, next string, err error)
-	// Sweep deletes what retention no longer keeps, as of now.
+	// Sweep deletes what retention no longer keeps, as of now; of Metrics, too, that are kept in the same place.
 	Sweep(ctx context.Context, now time.Time) error
 }
 
@@ -124,7 +124,10 @@ type Statistics struct {
 	Unit                         string
 }
 
-// Metrics keeps time series. Batches are deduplicated as LogBatch is.
+// MetricDays is how long values of metrics are kept, as CloudWatch keeps them: fifteen months.
+const MetricDays = 455
+
+// Metrics keeps time series; what is older than MetricDays the next Sweep deletes. Batches are deduplicated as LogBatch is.
 type Metrics interface {
 	PutData(ctx context.Context, producer string, seq int64, data []Datum) error
 	// Aggregate gives the non-empty periods of [start, end), ascending, aligned to start.

@@ -154,5 +154,6 @@ func (t *Telemetry) Sweep(ctx context.Context, now time.Time) error {
 			g.info.StoredBytes += size(s.events)
 		}
 	}
+	t.forget(telemetry.Cutoff(now, platform.MetricDays))
 	return nil
 }

@@ -92,3 +92,14 @@ func (t *Telemetry) Find(ctx context.Context, search platform.Series) ([]platfor
 	slices.SortFunc(found, telemetry.CompareSeries)
 	return found, nil
 }
+
+// forget deletes what is older than the cutoff, and the series of which nothing is left; the caller holds the lock.
+func (t *Telemetry) forget(cutoff int64) {
+	for key, points := range t.points {
+		t.points[key] = slices.DeleteFunc(points, func(p point) bool { return p.milli < cutoff })
+		if len(t.points[key]) == 0 {
+			delete(t.points, key)
+			delete(t.series, key)
+		}
+	}
+}

@@ -6,10 +6,14 @@ import (
 
 	"github.com/stint-ml/stint/drivers"
 	"github.com/stint-ml/stint/drivers/telemetry"
+	"github.com/stint-ml/stint/platform"
 )
 
 // sweepChunks is how many chunks one transaction deletes: appends wait for no more than that.
 const sweepChunks = 100
+
+// sweepPoints is how many values of metrics it deletes.
+const sweepPoints = 2000
 
 // Sweep is platform.Logs'. It deletes whole chunks, so events go up to an hour later than retention says. Then it clears
 // away what deletions have left and, when more than a quarter of the file is unused, gives the room back to the disk.
@@ -31,6 +35,9 @@ func (t *Telemetry) Sweep(ctx context.Context, now time.Time) error {
 		}
 	}
 	if err := t.bury(ctx); err != nil {
+		return err
+	}
+	if err := t.repeat(ctx, func(tx *drivers.Tx) (bool, error) { return forget(tx, telemetry.Cutoff(now, platform.MetricDays)) }); err != nil {
 		return err
 	}
 	return t.repeat(ctx, shrink)
@@ -81,6 +88,21 @@ func expire(tx *drivers.Tx, grp, cutoff int64) (more bool, err error) {
 		}
 	}
 	return len(expired) == sweepChunks, nil
+}
+
+// forget deletes values of metrics, and in the end the series that have none any more. CROSS JOIN lets SQLite look up each series' oldest
+// values instead of going over all there are.
+func forget(tx *drivers.Tx, cutoff int64) (more bool, err error) {
+	r, err := tx.Exec("DELETE FROM points WHERE (series, at, n) IN (SELECT series, at, n FROM series CROSS JOIN points ON points.series=series.id"+
+		" WHERE at<? LIMIT ?)", cutoff, sweepPoints)
+	if err != nil {
+		return false, err
+	}
+	if n, err := r.RowsAffected(); err != nil || n > 0 {
+		return true, err
+	}
+	_, err = tx.Exec("DELETE FROM series WHERE NOT EXISTS(SELECT 1 FROM points WHERE points.series=series.id)")
+	return false, err
 }
 
 // bury clears away what deleted streams have left.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,5 +146,30 @@ func testFind(t *testing.T, s Telemetry) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%+v finds %q, want %q", c.search, got, c.want)
 		}
+	}
+}
+
+// testSweepMetrics: values are kept for so long and no longer, however many there are; a series without any is not found.
+func testSweepMetrics(t *testing.T, s Telemetry) {
+	now := at(0)
+	kept := platform.MetricDays * 24 * int(time.Hour/time.Millisecond)
+	var old []platform.Datum
+	for i := range 2500 {
+		old = append(old, datum("both", -kept-1-i, 1), datum("old", -kept-1-i, 1))
+	}
+	noError(t, s.PutData(ctx, "p", 1, append(old, datum("both", -kept, 2), datum("both", -1, 3))))
+	noError(t, s.Sweep(ctx, now))
+	noError(t, s.Sweep(ctx, now))
+	if got := aggregate(t, s, series("both"), -2*kept, 1, 3*time.Duration(kept)*time.Millisecond); len(got) != 1 || !strings.Contains(got[0], "n=2 sum=5") {
+		t.Errorf("kept: %q", got)
+	}
+	found, err := s.Find(ctx, platform.Series{})
+	noError(t, err)
+	if len(found) != 1 || found[0].Name != "both" {
+		t.Errorf("found: %+v", found)
+	}
+	noError(t, s.PutData(ctx, "p", 2, []platform.Datum{datum("old", 0, 7)}))
+	if got := aggregate(t, s, series("old"), -kept, 1, time.Minute); len(got) != 1 {
+		t.Errorf("a series that is back: %q", got)
 	}
 }

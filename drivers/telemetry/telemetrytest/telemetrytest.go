@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) Telemetry) {
 		"BadTokens":        testBadTokens,
 		"Sweep":            testSweep,
 		"SweepEdge":        testSweepEdge,
+		"SweepMetrics":     testSweepMetrics,
 		"DeleteAndReuse":   testDeleteAndReuse,
 		"Aggregate":        testAggregate,
 		"AggregateSets":    testAggregateSets,
