@@ -376,8 +376,14 @@ func TestLeftoversAreKilled(t *testing.T) {
 	o := b.run(t)
 	wantKind(t, o, platform.Succeeded)
 	pid := strings.TrimSpace(untar(t, b.get(t, o.Model))["pid"])
-	if state, err := os.ReadFile("/proc/" + pid + "/stat"); err == nil && !strings.Contains(string(state), ") Z ") {
-		t.Errorf("process %s still runs", pid)
+	runs := func() bool { // what was killed may take a moment to end
+		state, err := os.ReadFile("/proc/" + pid + "/stat")
+		return err == nil && !strings.Contains(string(state), ") Z ")
+	}
+	for deadline := time.Now().Add(60 * time.Second); runs(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("process %s still runs", pid)
+		}
 	}
 }
 

@@ -200,14 +200,17 @@ func (m *history) step() {
 		"rename": func() { m.another(name, there, os.Rename) },
 		"link":   func() { m.another(name, there, os.Link) },
 		"remove": func() { m.h.remove(rapid.SampledFrom([]string{name, "d", "d/e"}).Draw(m.T, "what")) },
-		"look":   m.look,
+		"look":   func() { m.look() },
 		"die": func() {
 			m.store.dieAt, m.store.after = m.store.requests+rapid.IntRange(1, 30).Draw(m.T, "in"), rapid.Bool().Draw(m.T, "after")
 		},
 		"attempt": m.attempt,
 		"idle": func() {
-			m.clock.After(20 * time.Minute)
-			m.h.Audit()
+			// What was seen to change before and after a long time counts as never at rest in it. Here all is at rest.
+			if m.look() {
+				m.clock.After(20 * time.Minute)
+				m.h.Audit()
+			}
 		},
 	}
 	names := append(slices.Sorted(maps.Keys(actions)), "look", "look", "write") // some happen more often
@@ -223,8 +226,8 @@ func (m *history) another(name string, there bool, how func(from, to string) err
 	}
 }
 
-// look is a round, and what may be restored from then on.
-func (m *history) look() {
+// look is a round, and what may be restored from then on. It tells whether the store has let it come to its end.
+func (m *history) look() bool {
 	before := len(m.committed)
 	_ = m.h.Round(context.Background())
 	if m.store.dead {
@@ -236,7 +239,8 @@ func (m *history) look() {
 		if rapid.Bool().Draw(m.T, "back") {
 			m.store.dieAt, m.store.dead = 0, false
 		}
-		return
+		return false
 	}
 	m.states = []map[string]string{tree(m.T, m.h.dir)}
+	return true
 }
