@@ -6,6 +6,7 @@ import (
 	"html"
 	"net/url"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,7 +17,28 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the answers in scenario files")
 
-// Play plays a scenario against the door: a text file of calls and the answers they must get. With -update the answers are
+// PlayAll plays every scenario of the folder testdata of the test's package, beside each other, each at a door that open opens for it; in
+// none may the door log anything.
+func PlayAll(t *testing.T, open func(t *testing.T, scenario string) *Door) {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	for _, file := range files {
+		scenario := strings.TrimSuffix(filepath.Base(file), ".txt")
+		t.Run(scenario, func(t *testing.T) {
+			t.Parallel()
+			d := open(t, scenario)
+			play(t, d, file)
+			if log := d.Log.String(); log != "" {
+				t.Errorf("something was logged: %s", log)
+			}
+		})
+	}
+}
+
+// play plays a scenario against the door: a text file of calls and the answers they must get. With -update the answers are
 // written anew. A line is one of
 //
 //	# a comment
@@ -27,7 +49,7 @@ var update = flag.Bool("update", false, "rewrite the answers in scenario files")
 //	json SERVICE TARGET     a JSON call, with the body in the indented lines that follow
 //
 // and each call is followed by its answer: a line "-- STATUS", then the body until an empty line.
-func Play(t *testing.T, d *Door, file string) {
+func play(t *testing.T, d *Door, file string) {
 	t.Helper()
 	text, err := os.ReadFile(file)
 	if err != nil {

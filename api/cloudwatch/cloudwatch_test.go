@@ -1,8 +1,6 @@
 package cloudwatch_test
 
 import (
-	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/stint-ml/stint/api"
@@ -15,20 +13,7 @@ import (
 
 func TestScenarios(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			d := open(t)
-			apitest.Play(t, d, file)
-			if log := d.Log.String(); log != "" {
-				t.Errorf("something was logged: %s", log)
-			}
-		})
-	}
+	apitest.PlayAll(t, func(t *testing.T, _ string) *apitest.Door { return open(t) })
 }
 
 func open(t *testing.T) *apitest.Door {

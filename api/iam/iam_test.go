@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -25,20 +24,7 @@ func open(t testing.TB, store platform.Store) *apitest.Door {
 
 func TestScenarios(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			d := open(t, memory.New())
-			apitest.Play(t, d, file)
-			if log := d.Log.String(); log != "" {
-				t.Errorf("something was logged: %s", log)
-			}
-		})
-	}
+	apitest.PlayAll(t, func(t *testing.T, _ string) *apitest.Door { return open(t, memory.New()) })
 }
 
 // interrupted is a store in which something else happens just before a commit.

@@ -1,7 +1,6 @@
 package sagemaker_test
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -19,20 +18,9 @@ func TestScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			d := apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
-				return []*api.Service{sagemaker.New(sagemaker.Config{Store: d.Store, Catalog: own})}
-			})
-			apitest.Play(t, d, file)
-			if log := d.Log.String(); log != "" {
-				t.Errorf("something was logged: %s", log)
-			}
+	apitest.PlayAll(t, func(t *testing.T, _ string) *apitest.Door {
+		return apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
+			return []*api.Service{sagemaker.New(sagemaker.Config{Store: d.Store, Catalog: own})}
 		})
-	}
+	})
 }

@@ -3,7 +3,6 @@ package stint_test
 import (
 	"context"
 	"encoding/json"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -128,30 +127,20 @@ func TestScenarios(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			var metrics *telemetry.Telemetry
-			d := apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
-				metrics = telemetry.New(d.Clock)
-				return []*api.Service{
-					stint.New(stint.Config{Store: d.Store, Catalog: own, Market: market{}, Notice: 60, Metrics: metrics, Memory: fourHundred{}}), iam.New(d.Store, d.Identities, d.Random),
-				}
-			})
-			seedAll(t, d)
-			if strings.HasSuffix(file, "advice.txt") {
-				seedEndpoints(t, d, metrics)
-			}
-			apitest.Play(t, d, file)
-			if log := d.Log.String(); log != "" {
-				t.Errorf("something was logged: %s", log)
+	apitest.PlayAll(t, func(t *testing.T, scenario string) *apitest.Door {
+		var metrics *telemetry.Telemetry
+		d := apitest.Open(t, memory.New(), func(d *apitest.Door) []*api.Service {
+			metrics = telemetry.New(d.Clock)
+			return []*api.Service{
+				stint.New(stint.Config{Store: d.Store, Catalog: own, Market: market{}, Notice: 60, Metrics: metrics, Memory: fourHundred{}}), iam.New(d.Store, d.Identities, d.Random),
 			}
 		})
-	}
+		seedAll(t, d)
+		if scenario == "advice" {
+			seedEndpoints(t, d, metrics)
+		}
+		return d
+	})
 }
 
 // stored reads a job from the store.

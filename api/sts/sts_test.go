@@ -3,7 +3,6 @@ package sts_test
 import (
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,20 +21,7 @@ func open(t testing.TB) *apitest.Door {
 
 func TestScenarios(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/*.txt")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scenarios: %v", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			d := open(t)
-			apitest.Play(t, d, file)
-			if log := d.Log.String(); log != "" {
-				t.Errorf("something was logged: %s", log)
-			}
-		})
-	}
+	apitest.PlayAll(t, func(t *testing.T, _ string) *apitest.Door { return open(t) })
 }
 
 func TestSessionPoliciesAreBounded(t *testing.T) {
