@@ -194,6 +194,10 @@ func (w *world) says(body string) (*platform.Answer, error) {
 		}
 	case "breaks":
 		return nil, io.ErrUnexpectedEOF
+	case "dies", "tarries": // one of several containers, in whose place the instance answers
+		refused := map[string]string{"dies": platform.RefusedBroken, "tarries": platform.RefusedLate}[kind]
+		h := map[string][]string{platform.RefusedHeader: {refused}, platform.ContainerHeader: {"second"}}
+		return &platform.Answer{Status: 502, Header: h, Body: io.NopCloser(strings.NewReader("in its place"))}, nil
 	}
 	return &platform.Answer{Status: status, Header: map[string][]string{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader("answer to " + body))}, nil
 }
@@ -290,7 +294,7 @@ var forEver = func() *life { return &life{left: -1} }
 // told of once, and reaches a container again only while it has no result.
 func TestCrashesLoseAndDoubleNothing(t *testing.T) {
 	t.Parallel()
-	kinds := []string{"right", "wrong", "late", "away", "breaks", "missing"}
+	kinds := []string{"right", "wrong", "late", "away", "breaks", "dies", "tarries", "missing"}
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newWorld(t, hasty{time.Now()})
 		instances, each := rapid.IntRange(1, 2).Draw(rt, "instances"), rapid.IntRange(1, 3).Draw(rt, "each")
@@ -371,7 +375,9 @@ func ends(body, answer, failure string) (status string, fits bool) {
 	case "wrong":
 		return "Failed", answer == "" && failure == "answer to "+body
 	default:
-		words := map[string]string{"late": "timed out", "breaks": "ended the connection", "missing": "could not be downloaded"}[kind]
+		words := map[string]string{
+			"late": "timed out", "tarries": "timed out", "breaks": "ended the connection", "dies": "ended the connection", "missing": "could not be downloaded",
+		}[kind]
 		return "Failed", answer == "" && strings.Contains(failure, words) && json.Valid([]byte(failure))
 	}
 }
