@@ -53,7 +53,7 @@ func (s *server) agentSays(t *testing.T, words string) {
 // fileHolds waits until one of the files in the server's folder holds something.
 func (s *server) fileHolds(t *testing.T, pattern, words string) {
 	t.Helper()
-	eventually(t, 30*time.Second, fmt.Sprintf("%q in %s", words, pattern), func() bool { return s.holds(t, pattern, words) })
+	eventually(t, time.Minute, fmt.Sprintf("%q in %s", words, pattern), func() bool { return s.holds(t, pattern, words) })
 }
 
 // holds tells whether one of the files in the server's folder holds something now.

@@ -128,8 +128,8 @@ def test_one_that_dies_comes_back_with_the_others(serving):
 
     eventually(again, "the containers to be back", limit=LIMIT)
     logs, group = client("logs"), f"/aws/sagemaker/Endpoints/{name}"
-    found = {s["logStreamName"] for s in logs.describe_log_streams(logGroupName=group)["logStreams"]}
-    assert len(found) == 4, found  # of two instances, one after the other
+    streams = lambda: {s["logStreamName"] for s in logs.describe_log_streams(logGroupName=group)["logStreams"]}  # noqa: E731
+    eventually(lambda: len(streams()) == 4, "the logs of two instances, one after the other")
     serving.sm.delete_endpoint(EndpointName=name)
 
 

@@ -20,7 +20,7 @@ def stream_of(logs, job):
 
 def test_paging_while_the_job_writes(sm, logs, start):
     lines = 1500
-    job = start(f"i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); [ $((i % 100)) = 0 ] && sleep 0.1; done; true")
+    job = start(f"i=0; while [ $i -lt {lines} ]; do echo line $i; i=$((i+1)); [ $((i % 100)) = 0 ] && sleep 0.1; done; sleep 3")
     stream = stream_of(logs, job)
     assert stream.startswith(job + "/algo-1-")
     seen, token, empty_pages, over = [], None, 0, False
