@@ -53,6 +53,12 @@ func agentMain(dir string) int {
 		return 0
 	case b.Token == runnertest.Deaf:
 		select {}
+	case strings.HasPrefix(b.Token, twoParts):
+		if err := runParts(b, strings.TrimPrefix(b.Token, twoParts)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
 	case strings.HasPrefix(b.Token, "sh:"):
 		if err := script(b, strings.TrimPrefix(b.Token, "sh:")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
