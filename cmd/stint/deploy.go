@@ -100,7 +100,10 @@ func (a *app) deploy(ctx context.Context, model string, f deployFlags) error {
 	defer blobs.Close() //nolint:errcheck // closes idle connections only
 	ctx, stop := a.interruptible(ctx)
 	defer stop()
-	// 2. Upload, and ask for the endpoint.
+	// 2. Upload, and ask for the endpoint; nothing is uploaded for a name that is taken. Any other refusal comes where it belongs.
+	if _, err := c.DescribeEndpoint(ctx, d.name); err == nil {
+		return usage("there is an endpoint %s already; choose another --name, or take that one away first: %s", d.name, a.stint("endpoint delete "+d.name))
+	}
 	if err := a.bringModel(ctx, c, blobs, d); err != nil {
 		a.clearStatus()
 		if ctx.Err() != nil {

@@ -266,6 +266,7 @@ func TestTheScriptTakesThePlaceOfTheArchivesCode(t *testing.T) {
 func TestDeployRefusals(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t)
+	b.serve("taken")
 	dir := folder(t, "model.tar.gz", "this is no archive", "inference.py", "")
 	model, script := filepath.Join(dir, "model.tar.gz"), filepath.Join(dir, "inference.py")
 	for line, want := range map[string]string{
@@ -282,6 +283,7 @@ func TestDeployRefusals(t *testing.T) {
 		model + " --runtime exec x":                   "takes one argument",
 		model + " --runtime sklearn":                  "the runtime sklearn is not installed",
 		model + " --runtime exec --instance m5.large": "did you mean ml.m5.large",
+		model + " --runtime exec --name taken":        "choose another --name, or take that one away first: stint endpoint delete taken",
 		model + " --runtime exec --script " + script:  "it is not a .tar.gz",
 	} {
 		code, _, stderr := b.run(append([]string{"deploy"}, strings.Fields(line)...)...)
