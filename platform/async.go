@@ -31,6 +31,7 @@ type AsyncInvocation struct {
 	Input       URI                 `json:"input,omitempty"` // where the body is; empty: Body is it
 	Body        []byte              `json:"body,omitempty"`
 	Output      URI                 `json:"output"`
+	Named       bool                `json:"named,omitempty"`   // Output is the caller's choice: what is there may be another's
 	Failure     URI                 `json:"failure,omitempty"` // empty: a failure leaves no object
 	Arrived     time.Time           `json:"arrived"`
 	TTL         Seconds             `json:"ttlSeconds"`     // in the queue

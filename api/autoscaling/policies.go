@@ -36,6 +36,9 @@ func (s *service) putPolicy(ctx context.Context, call *api.Call, in *model.PutSc
 		if err := checkPolicy(in, a.dimension); err != nil {
 			return err
 		}
+		if err := checkOnly(in, t.Policies); err != nil {
+			return err
+		}
 		switch {
 		case p == nil && len(t.Policies) >= maxPolicies:
 			return platform.Errorf(platform.LimitExceeded, a.of.ResourceID(), "You already have the maximum number (%d) of scaling policies for %s.", maxPolicies, a.of.ResourceID())
@@ -76,6 +79,25 @@ func checkPolicy(in *model.PutScalingPolicyRequest, dimension platform.Dimension
 		}
 		return checkSteps(step)
 	}
+}
+
+// checkOnly refuses a second policy that tracks the same predefined metric: two targets for one figure have no meaning.
+func checkOnly(in *model.PutScalingPolicyRequest, others []platform.ScalingPolicy) error {
+	metric := trackedMetric(in)
+	for i := range others {
+		if other := &others[i].Spec; metric != "" && *other.PolicyName != *in.PolicyName && trackedMetric(other) == metric {
+			return invalid("Only one TargetTrackingScaling policy for a given metric specification is allowed; %s tracks %s already", *other.PolicyName, metric)
+		}
+	}
+	return nil
+}
+
+// trackedMetric is the predefined metric that a policy tracks, empty when it tracks none.
+func trackedMetric(in *model.PutScalingPolicyRequest) model.MetricType {
+	if c := in.TargetTrackingScalingPolicyConfiguration; c != nil && c.PredefinedMetricSpecification != nil {
+		return *c.PredefinedMetricSpecification.PredefinedMetricType
+	}
+	return ""
 }
 
 func checkTracking(c *model.TargetTrackingScalingPolicyConfiguration, dimension platform.Dimension) error {

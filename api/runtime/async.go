@@ -38,6 +38,7 @@ var (
 	inputForm     = regexp.MustCompile(`^(https|s3)://([^/]+)/?(.*)$`)
 	inferenceForm = regexp.MustCompile(`^[!-~][ -~]*$`)
 	extensionForm = regexp.MustCompile(`^[a-zA-Z0-9!_.*'()/-]+$`)
+	filenameForm  = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_-]*(\.[a-zA-Z0-9_-]*)?$`) // AWS's, which has one dot at most, without lookahead
 )
 
 // enqueue writes an asynchronous invocation down and says where its answer will be. All that comes later is the control plane's.
@@ -55,8 +56,8 @@ func (s *service) enqueue(ctx context.Context, call *api.Call, w http.ResponseWr
 	if err != nil {
 		return err
 	}
-	extension := r.Header.Get(headerExtension)
-	in.Output = platform.URI(*to.S3OutputPath).Join(pieces(extension, in.ID+".out")...)
+	extension, filename := r.Header.Get(headerExtension), r.Header.Get(headerFilename)
+	in.Output, in.Named = platform.URI(*to.S3OutputPath).Join(pieces(extension, cmp.Or(filename, in.ID+".out"))...), filename != ""
 	if to.S3FailurePath != nil {
 		in.Failure = platform.URI(*to.S3FailurePath).Join(pieces(extension, in.ID+"-error.out")...)
 	}
@@ -115,12 +116,10 @@ func readAsync(in *platform.AsyncInvocation, h http.Header) (err error) {
 	return nil
 }
 
-// checkAsync refuses what is not whole, or not built.
+// checkAsync refuses what is not whole.
 func checkAsync(in *platform.AsyncInvocation, h http.Header) error {
 	input := h.Get(headerInput)
 	switch {
-	case h.Get(headerFilename) != "":
-		return platform.Errorf(platform.NotSupported, in.Endpoint, "Filename is not supported by this server: the name of an answer is the invocation's own")
 	case input != "" && len(in.Body) > 0:
 		return validation("Provide either InputLocation or Body, not both.")
 	case input == "" && len(in.Body) == 0:
@@ -129,6 +128,9 @@ func checkAsync(in *platform.AsyncInvocation, h http.Header) error {
 		return validation(fmt.Sprintf("The Body of an asynchronous invocation may have at most %d bytes; it has %d. Upload it and provide its InputLocation.", maxInlineBody, len(in.Body)))
 	}
 	if err := checkForm("s3OutputPathExtension", h.Get(headerExtension), 512, extensionForm); err != nil {
+		return err
+	}
+	if err := checkForm("filename", h.Get(headerFilename), 32, filenameForm); err != nil {
 		return err
 	}
 	if err := checkForm("inferenceId", h.Get(headerInference), 64, inferenceForm); err != nil {

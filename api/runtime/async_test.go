@@ -62,6 +62,21 @@ func TestAnAsynchronousInvocationIsOwed(t *testing.T) {
 	}
 }
 
+// The answer has the name that the caller gives it; a failure keeps the invocation's own.
+func TestAnAnswerMayBeNamed(t *testing.T) {
+	t.Parallel()
+	d := openLater(t)
+	r := post(t, d, apitest.Of(d.Root), later, strings.NewReader("x"), "X-Amzn-SageMaker-Filename", "monday.json", "X-Amzn-SageMaker-S3OutputPathExtension", "week/7")
+	if at := r.Header.Get("X-Amzn-SageMaker-OutputLocation"); r.StatusCode != http.StatusAccepted || at != "s3://b/out/week/7/monday.json" {
+		t.Errorf("%d, the answer will be at %q", r.StatusCode, at)
+	}
+	failure := r.Header.Get("X-Amzn-SageMaker-FailureLocation")
+	in := owed(t, d, strings.TrimSuffix(strings.TrimPrefix(failure, "s3://b/failed/week/7/"), "-error.out"))
+	if !in.Named || in.Output != "s3://b/out/week/7/monday.json" {
+		t.Errorf("%+v", in)
+	}
+}
+
 // accepted reads the answer to an invocation that is let in: what it is called, and where its result will be.
 func accepted(t *testing.T, r reply) (inference, output string) {
 	t.Helper()
@@ -124,6 +139,9 @@ func TestAsynchronousInvocationsThatAreNotTaken(t *testing.T) {
 		{later, "x", []string{"X-Amzn-SageMaker-InvocationTimeoutSeconds", "3601"}, "less than or equal to 3600"},
 		{later, "x", []string{"X-Amzn-SageMaker-Inference-Id", strings.Repeat("i", 65)}, "length less than or equal to 64"},
 		{later, "x", []string{"X-Amzn-SageMaker-S3OutputPathExtension", "a b"}, "regular expression"},
+		{later, "x", []string{"X-Amzn-SageMaker-Filename", "two.dots.json"}, "Value 'two.dots.json' at 'filename' failed to satisfy constraint: Member must satisfy regular expression pattern"},
+		{later, "x", []string{"X-Amzn-SageMaker-Filename", "a/b"}, "regular expression"},
+		{later, "x", []string{"X-Amzn-SageMaker-Filename", strings.Repeat("f", 33)}, "length less than or equal to 32"},
 		{"/endpoints/now/async-invocations", "x", nil, "Endpoint now is not an asynchronous endpoint"},
 		{"/endpoints/goes/async-invocations", "x", nil, "Endpoint goes of account 123456789012 not found."},
 		{"/endpoints/nobody/async-invocations", "x", nil, "Endpoint nobody of account 123456789012 not found."},
@@ -132,9 +150,6 @@ func TestAsynchronousInvocationsThatAreNotTaken(t *testing.T) {
 		if said.Code != "ValidationError" || !strings.Contains(said.Message, c.says) {
 			t.Errorf("%v is told as %+v", c, said)
 		}
-	}
-	if said := refused(t, post(t, d, apitest.Of(d.Root), later, strings.NewReader("x"), "X-Amzn-SageMaker-Filename", "f"), 400); said.Code != "UnsupportedOperation" {
-		t.Errorf("a file name is told as %+v", said)
 	}
 	if p, err := d.Store.List(t.Context(), platform.Query{Kind: platform.KindAsyncInvocation}); err != nil || len(p.Records) != 0 {
 		t.Errorf("%d are owed: %v", len(p.Records), err)

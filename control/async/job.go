@@ -116,13 +116,14 @@ func (j *job) expired() outcome {
 	return outcome{expired: true, reason: fmt.Sprintf("ClientError: The request has expired: it was in the queue for longer than %d seconds (RequestTTLSeconds).", j.in.TTL)}
 }
 
-// found looks for what an earlier try has put away. Who may not look has to be asked again.
+// found looks for what an earlier try has put away. Who may not look has to be asked again, and so has an invocation whose caller
+// named its answer: an object of that name may be the answer to another one.
 func (j *job) found(ctx context.Context) (outcome, error) {
 	for _, at := range []struct {
 		uri    platform.URI
 		reason string
 	}{{j.in.Output, ""}, {j.in.Failure, fmt.Sprintf("ClientError: The invocation failed. See %s for more information.", j.in.Failure)}} {
-		if at.uri == "" {
+		if at.uri == "" || at.uri == j.in.Output && j.in.Named {
 			continue
 		}
 		_, err := j.blobs.Stat(ctx, at.uri)
