@@ -52,16 +52,18 @@ func (c changes) to(cost *price.Cost) (steps []string) {
 		}
 		return c.configured("serverless", "ServerlessConfig={"+size+"}", "")
 	case price.Async:
+		scaled := c.endpoint
 		if c.from != price.Async {
-			steps = c.configured("async", instances, " --async-inference-config OutputConfig={S3OutputPath=s3://BUCKET/PREFIX}")
+			scaled += "-async"
+			steps = c.configured("async", instances, " --async-inference-config 'OutputConfig={S3OutputPath=s3://BUCKET/PREFIX}'")
 		}
 		return append(steps,
 			fmt.Sprintf("aws application-autoscaling register-scalable-target --service-namespace sagemaker --resource-id %s --scalable-dimension %s --min-capacity 0 --max-capacity %d",
-				platform.VariantName{Endpoint: c.endpoint, Variant: c.variant}.ResourceID(), platform.DesiredInstanceCount, cost.Units),
+				platform.VariantName{Endpoint: scaled, Variant: c.variant}.ResourceID(), platform.DesiredInstanceCount, cost.Units),
 			"and a policy that follows HasBacklogWithoutCapacity and ApproximateBacklogSizePerInstance: aws application-autoscaling put-scaling-policy")
 	default:
 		return []string{
-			fmt.Sprintf("aws sagemaker create-transform-job --transform-job-name %s-1 --model-name %s --transform-resources InstanceType=%s,InstanceCount=%d --transform-input DataSource={S3DataSource={S3DataType=S3Prefix,S3Uri=s3://BUCKET/IN}} --transform-output S3OutputPath=s3://BUCKET/OUT",
+			fmt.Sprintf("aws sagemaker create-transform-job --transform-job-name %s-1 --model-name %s --transform-resources InstanceType=%s,InstanceCount=%d --transform-input 'DataSource={S3DataSource={S3DataType=S3Prefix,S3Uri=s3://BUCKET/IN}}' --transform-output S3OutputPath=s3://BUCKET/OUT",
 				c.endpoint, c.model, c.instance, cost.Units),
 			"aws sagemaker delete-endpoint --endpoint-name " + c.endpoint,
 		}
@@ -86,13 +88,19 @@ func (c changes) online(cost *price.Cost, instances string) (steps []string) {
 	return steps
 }
 
-// configured makes a configuration and brings the endpoint to it.
+// configured makes a configuration and brings the endpoint to it, or, from or to asynchronous inference, which no update can do, another
+// endpoint. What a shell would take apart stands in quotes.
 func (c changes) configured(suffix, how, also string) []string {
 	name := c.endpoint + "-" + suffix
-	return []string{
-		fmt.Sprintf("aws sagemaker create-endpoint-config --endpoint-config-name %s --production-variants VariantName=%s,ModelName=%s,%s%s", name, c.variant, c.model, how, also),
+	steps := []string{
+		fmt.Sprintf("aws sagemaker create-endpoint-config --endpoint-config-name %s --production-variants 'VariantName=%s,ModelName=%s,%s'%s", name, c.variant, c.model, how, also),
 		fmt.Sprintf("aws sagemaker update-endpoint --endpoint-name %s --endpoint-config-name %s", c.endpoint, name),
 	}
+	if c.from == price.Async || suffix == "async" {
+		steps[1] = fmt.Sprintf("aws sagemaker create-endpoint --endpoint-name %s --endpoint-config-name %s", name, name)
+		steps = append(steps, fmt.Sprintf("aws sagemaker delete-endpoint --endpoint-name %s  # when all its callers ask %s", c.endpoint, name))
+	}
+	return steps
 }
 
 // short is a duration as a tag has it: 15m, not 15m0s.

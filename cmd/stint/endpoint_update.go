@@ -2,7 +2,9 @@ package main
 
 import (
 	"fmt"
+	"strings"
 
+	"github.com/stint-ml/stint/platform"
 	"github.com/stint-ml/stint/shapes"
 	"github.com/stint-ml/stint/shapes/sagemaker"
 )
@@ -19,7 +21,8 @@ func (a *app) printUpdate(e *describedEndpoint) {
 			stage := v.VariantStatus[0]
 			rows = append(rows, [2]string{"stage", string(shapes.Value(stage.Status))})
 			if stage.StatusMessage != nil {
-				rows = append(rows, [2]string{"is at", *stage.StatusMessage})
+				at, _, _ := strings.Cut(*stage.StatusMessage, "; "+platform.WaitingForRoom) // which is told apart
+				rows = append(rows, [2]string{"is at", at})
 			}
 		}
 		if v.DesiredInstanceCount != nil {

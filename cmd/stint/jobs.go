@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -284,7 +285,7 @@ func (l *listedTransform) cells() jobCells {
 		}
 	}
 	if l.TransformStartTime != nil && l.TransformEndTime != nil {
-		cells.worked = new(int64(l.TransformEndTime.Sub(l.TransformStartTime.Time).Seconds()))
+		cells.worked = new(int64(math.Ceil(l.TransformEndTime.Sub(l.TransformStartTime.Time).Seconds()))) // begun seconds count, as in bills
 	}
 	return cells
 }

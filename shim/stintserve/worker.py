@@ -470,7 +470,9 @@ def _prepare(settings):
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)  # the log is watched live
+            # The log is watched live, and is that of several workers: a line is written as a whole, also by an
+            # unbuffered interpreter, which would write each argument of print() by itself.
+            stream.reconfigure(line_buffering=True, write_through=False)
     import logging
 
     logging.basicConfig(level=settings.log_level)

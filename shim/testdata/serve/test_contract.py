@@ -82,6 +82,22 @@ def free_port():
         return sock.getsockname()[1]
 
 
+class Log(Case):
+    def test_a_line_is_written_as_a_whole_also_by_an_unbuffered_interpreter(self):
+        s = self.serve(
+            """
+            import os
+            def model_fn(model_dir):
+                print("half", end=" ")
+                os.write(1, b"another worker's\\n")
+                print("and half")
+            """,
+            environ={"PYTHONUNBUFFERED": "1"},
+        )
+        self.assertIn("half and half", s.log)
+        self.assertIn("another worker's", s.log)
+
+
 class Functions(Case):
     def test_the_chain_of_functions(self):
         s = self.serve(
