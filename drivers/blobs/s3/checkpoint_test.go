@@ -72,9 +72,6 @@ func TestCheckpointsInTheStore(t *testing.T) {
 	put(t, dir, map[string][]byte{"small": []byte("other")})
 	want["small"] = []byte("other")
 	final(s)
-	if err := s.Finish(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	compareFlat(t, blobs, prefix, want)
 	_, again = attempt(4)
 	compare(t, again, want)
