@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -326,71 +325,4 @@ func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.Reader.Read(p)
 	c.n.Add(int64(n))
 	return n, err
-}
-
-// BenchmarkSingleRecords sends records one by one to a container that does nothing but answer, and so does a bare client, for
-// comparison.
-func BenchmarkSingleRecords(b *testing.B) {
-	address := terse(b)
-	b.Run("sender", func(b *testing.B) {
-		sender := batch.NewSender(b.Context(), plan(&model{address: address}, func(p *agent.Batches) { p.Single = true }))
-		defer sender.Close()
-		object := strings.Repeat("1,2,3,4\n", b.N)
-		b.ReportAllocs()
-		b.ResetTimer()
-		if err := sender.Object(b.Context(), strings.NewReader(object), io.Discard); err != nil {
-			b.Fatal(err)
-		}
-	})
-	b.Run("bare", func(b *testing.B) {
-		var wait sync.WaitGroup
-		for range 2 {
-			wait.Go(func() {
-				conn, err := net.Dial("tcp", address)
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				defer conn.Close()
-				into := make([]byte, 1024)
-				for range b.N / 2 {
-					_, err := io.WriteString(conn, "POST /invocations HTTP/1.1\r\nHost: "+"127.0.0.1:40000"+"\r\nContent-Type: text/csv\r\nContent-Length: 7\r\n\r\n1,2,3,4")
-					if err == nil {
-						_, err = conn.Read(into) // all of the answer comes at once
-					}
-					if err != nil {
-						b.Error(err)
-						return
-					}
-				}
-			})
-		}
-		wait.Wait()
-	})
-}
-
-// terse is a container that looks at nothing: what comes at once is a request.
-func terse(b *testing.B) (address string) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				for request := make([]byte, 64<<10); err == nil; {
-					if _, err = conn.Read(request); err == nil {
-						_, err = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 4\r\n\r\n0.5\n")
-					}
-				}
-			}()
-		}
-	}()
-	return l.Addr().String()
 }

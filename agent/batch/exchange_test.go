@@ -140,8 +140,8 @@ func TestPaceFollowsTheModel(t *testing.T) {
 	}
 }
 
-// scripted is a container that does with each of its connections what a test says.
-func scripted(t *testing.T, serve func(conn net.Conn, requests *bufio.Reader)) *Sender {
+// listen is a container that does with each of its connections what a test says.
+func listen(t testing.TB, serve func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -156,12 +156,19 @@ func scripted(t *testing.T, serve func(conn net.Conn, requests *bufio.Reader)) *
 			}
 			go func() {
 				defer conn.Close()
-				serve(conn, bufio.NewReader(conn))
+				serve(conn)
 			}()
 		}
 	}()
+	return l.Addr().String()
+}
+
+// scripted is a sender and such a container.
+func scripted(t *testing.T, serve func(conn net.Conn, requests *bufio.Reader)) *Sender {
+	t.Helper()
 	s := NewSender(t.Context(), agent.Batches{
-		Address: l.Addr().String(), Split: sagemaker.SplitTypeLine, Single: true, Most: 1 << 24, Concurrent: 1, Timeout: time.Minute, Clock: platform.SystemClock{},
+		Address: listen(t, func(conn net.Conn) { serve(conn, bufio.NewReader(conn)) }),
+		Split:   sagemaker.SplitTypeLine, Single: true, Most: 1 << 24, Concurrent: 1, Timeout: time.Minute, Clock: platform.SystemClock{},
 	})
 	t.Cleanup(s.Close)
 	return s
