@@ -126,7 +126,7 @@ func newWitness(folder, dir string) (*witness, error) {
 		w.events.Close()
 		return nil, err
 	}
-	w.look(folder)
+	w.look(folder, func(string) {}) // what is there is older than all that is to be seen
 	go w.run()
 	return w, nil
 }
@@ -137,11 +137,16 @@ func (w *witness) close() {
 	<-w.ended
 }
 
-// look watches a folder and all below it. What cannot be watched has no witness.
-func (w *witness) look(folder string) {
+// look watches a folder and all below it, and tells of the files that are there once their folder is watched. What cannot be
+// watched has no witness.
+func (w *witness) look(folder string, there func(path string)) {
 	_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
+		if err != nil {
 			return nil //nolint:nilerr // it has gone, or is closed
+		}
+		if !entry.IsDir() {
+			there(path)
+			return nil
 		}
 		var wd int
 		raw, err := w.events.SyscallConn()
@@ -192,11 +197,19 @@ func (w *witness) see(watch int32, mask uint32, name string) {
 	}
 	path := filepath.Join(folder, name)
 	if mask&unix.IN_ISDIR != 0 {
-		w.look(path) // a new one, or one with a new name
+		w.look(path, w.find) // a new one, or one with a new name
 		return
 	}
 	if below, err := filepath.Rel(w.folder, path); err == nil {
 		w.seeFile(path, below, mask)
+	}
+}
+
+// find speaks for a file that was finished before its folder was watched: or what is seen later would be taken for what came first.
+// Whoever still writes to it will be seen closing it.
+func (w *witness) find(path string) {
+	if info := atRest(path); info != nil {
+		w.say(testimony{Ino: fileNumber(info), Size: info.Size(), Mtime: info.ModTime().UnixNano()})
 	}
 }
 

@@ -42,6 +42,12 @@ func TestWitnessSpeaksForFilesThatTheirTimesDoNot(t *testing.T) {
 	// One that was closed, in a folder that is new; one that is still open.
 	must(os.MkdirAll(filepath.Join(folder, "deep"), 0o755))
 	awaitTestimony(t, first.cfg.Dir, len("closed"), func() { must(os.WriteFile(filepath.Join(folder, "deep/closed"), []byte("closed"), 0o644)) })
+	// One that was closed before its folder was there to be watched. Only once: what comes after it must not speak against it.
+	come := filepath.Join(first.cfg.Root, "come")
+	must(os.Mkdir(come, 0o755))
+	must(os.WriteFile(filepath.Join(come, "earlier"), []byte("closed earlier"), 0o644))
+	must(os.Rename(come, filepath.Join(folder, "come")))
+	awaitTestimony(t, first.cfg.Dir, len("closed earlier"), func() {})
 	open, err := os.Create(filepath.Join(folder, "open"))
 	must(err)
 	defer open.Close()
@@ -56,7 +62,7 @@ func TestWitnessSpeaksForFilesThatTheirTimesDoNot(t *testing.T) {
 	second.keeping(next)
 	second.cfg.Previous = []agent.Remains{{Dir: first.cfg.Dir, Root: first.cfg.Root, Ended: time.Now()}}
 	wantKind(t, second.run(t), platform.Succeeded)
-	want := map[string]string{"state": "renamed", "deep/closed": "closed", "last": "last"}
+	want := map[string]string{"state": "renamed", "deep/closed": "closed", "come/earlier": "closed earlier", "last": "last"}
 	if got := contents(t, filepath.Join(second.cfg.Root, "checkpoints")); !reflect.DeepEqual(got, want) {
 		t.Errorf("there are %v, want %v", got, want)
 	}
@@ -69,7 +75,7 @@ func TestWitnessSpeaksForFilesThatTheirTimesDoNot(t *testing.T) {
 func awaitTestimony(t *testing.T, dir string, size int, do func()) {
 	t.Helper()
 	want := fmt.Appendf(nil, `"size":%d,`, size)
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(6 * time.Second); time.Now().Before(deadline); {
 		do()
 		for settle := time.Now().Add(200 * time.Millisecond); time.Now().Before(settle); time.Sleep(time.Millisecond) {
 			log, err := os.ReadFile(filepath.Join(dir, "whole.log"))
