@@ -75,7 +75,7 @@ func TestWitnessSpeaksForFilesThatTheirTimesDoNot(t *testing.T) {
 func awaitTestimony(t *testing.T, dir string, size int, do func()) {
 	t.Helper()
 	want := fmt.Appendf(nil, `"size":%d,`, size)
-	for deadline := time.Now().Add(6 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); {
 		do()
 		for settle := time.Now().Add(200 * time.Millisecond); time.Now().Before(settle); time.Sleep(time.Millisecond) {
 			log, err := os.ReadFile(filepath.Join(dir, "whole.log"))
