@@ -2,7 +2,6 @@ package platform
 
 import (
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"io"
 	"time"
@@ -111,15 +110,6 @@ func keyID(raw []byte) string {
 		}
 	}
 	return string(out)
-}
-
-// NewToken makes a secret of 256 bits in hex.
-func NewToken(random io.Reader) (string, error) {
-	var raw [32]byte
-	if _, err := io.ReadFull(random, raw[:]); err != nil {
-		return "", Errorf(Internal, "", "read randomness: %w", err)
-	}
-	return hex.EncodeToString(raw[:]), nil
 }
 
 // PrincipalKind says what sort of caller it is.

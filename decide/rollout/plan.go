@@ -29,11 +29,6 @@ type Step struct {
 	Old, New int     // instances that either fleet may have, in a rolling update; 0: all
 }
 
-// Total is how long the update waits in all, beside the time that instances need to come up.
-func (p Plan) Total() time.Duration {
-	return time.Duration(len(p.Steps))*p.Bake + p.Linger
-}
-
 // Read makes the plan of an update from a fleet to another, of which each variant's number of instances is given. Without a
 // configuration, or an old fleet, all goes over at once.
 func Read(config *sagemaker.DeploymentConfig, from, to []int) Plan {
