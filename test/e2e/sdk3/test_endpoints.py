@@ -7,6 +7,7 @@ import pathlib
 import tarfile
 
 import pytest
+from botocore.exceptions import ClientError
 from conftest import LIMIT
 from sagemaker.core.resources import Endpoint, EndpointConfig, Model
 from sagemaker.core.shapes import AsyncInferenceConfig, AsyncInferenceOutputConfig, ContainerDefinition, ProductionVariant
@@ -18,21 +19,28 @@ LATER = AsyncInferenceConfig(
 )
 
 
+def packed(model):
+    """The archive of a model.json and the program."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as out:
+        for file, content in {"code/inference.py": PROGRAM, "model.json": json.dumps(model).encode()}.items():
+            member = tarfile.TarInfo(file)
+            member.size = len(content)
+            out.addfile(member, io.BytesIO(content))
+    return archive.getvalue()
+
+
 @pytest.fixture(scope="module")
 def deploy(server, data):
-    """Serves a model.json under a name, from model to endpoint."""
+    """Serves a model.json, or many of them, under a name, from model to endpoint."""
 
-    def deploy(name, serverless=None, later=None, **model):
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w:gz") as out:
-            for file, content in {"code/inference.py": PROGRAM, "model.json": json.dumps(model).encode()}.items():
-                member = tarfile.TarInfo(file)
-                member.size = len(content)
-                out.addfile(member, io.BytesIO(content))
-        server.s3.put_object(Bucket="flowers", Key=f"{name}/model.tar.gz", Body=packed.getvalue())
+    def deploy(name, serverless=None, later=None, many=None, **model):
+        for archive, one in (many or {"model": model}).items():
+            server.s3.put_object(Bucket="flowers", Key=f"{name}/{archive}.tar.gz", Body=packed(one))
         container = ContainerDefinition(
             image="stint/python:latest",
-            model_data_url=f"s3://flowers/{name}/model.tar.gz",
+            mode="MultiModel" if many else "SingleModel",
+            model_data_url=f"s3://flowers/{name}/" if many else f"s3://flowers/{name}/model.tar.gz",
             environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"},
         )
         Model.create(model_name=name, primary_container=container, execution_role_arn=os.environ["SAGEMAKER_ROLE"])
@@ -49,18 +57,19 @@ def deploy(server, data):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def all_three(deploy):
+def all_of_them(deploy):
     """Begun before the first test looks at one."""
     return (
         deploy("three-adds", add=3),
         deploy("three-fails", add=3, fault="the weights are torn"),
         deploy("three-on-use", {"MemorySizeInMB": 1024, "MaxConcurrency": 2}, add=4),
         deploy("three-later", later=LATER, add=5),
+        deploy("three-many", many={"a": {"add": 6}, "b": {"add": 7}}),
     )
 
 
-def test_an_endpoint_from_its_model_to_its_end(all_three):
-    endpoint = all_three[0]
+def test_an_endpoint_from_its_model_to_its_end(all_of_them):
+    endpoint = all_of_them[0]
     endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
     said = endpoint.invoke(body=json.dumps([[1, 2]]), content_type="application/json")
     assert json.loads(said.body.read()) == [[4, 5]] and said.invoked_production_variant == "AllTraffic"
@@ -71,14 +80,14 @@ def test_an_endpoint_from_its_model_to_its_end(all_three):
     Model.get(endpoint.endpoint_name).delete()
 
 
-def test_a_model_that_does_not_load(all_three):
+def test_a_model_that_does_not_load(all_of_them):
     with pytest.raises(FailedStatusError, match="the weights are torn"):
-        all_three[1].wait_for_status("InService", poll=1, timeout=LIMIT)
-    all_three[1].delete()
+        all_of_them[1].wait_for_status("InService", poll=1, timeout=LIMIT)
+    all_of_them[1].delete()
 
 
-def test_an_endpoint_without_servers(all_three):
-    endpoint = all_three[2]
+def test_an_endpoint_without_servers(all_of_them):
+    endpoint = all_of_them[2]
     endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
     said = endpoint.invoke(body=json.dumps([[1, 2]]), content_type="application/json")
     assert json.loads(said.body.read()) == [[5, 6]]
@@ -87,8 +96,8 @@ def test_an_endpoint_without_servers(all_three):
     endpoint.wait_for_delete(poll=1, timeout=LIMIT)
 
 
-def test_an_endpoint_that_answers_later(all_three, server):
-    endpoint = all_three[3]
+def test_an_endpoint_that_answers_later(all_of_them, server):
+    endpoint = all_of_them[3]
     endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
     server.s3.put_object(Bucket="flowers", Key="later/in", Body=b"[[1, 2]]", ContentType="application/json")
     began = endpoint.invoke_async(input_location="s3://flowers/later/in", content_type="application/json")
@@ -98,3 +107,14 @@ def test_an_endpoint_that_answers_later(all_three, server):
     assert json.loads(said["Body"].read()) == [[6, 7]] and said["ContentType"] == "application/json"
     endpoint.delete()
     endpoint.wait_for_delete(poll=1, timeout=LIMIT)
+
+
+def test_many_models_behind_one_endpoint(all_of_them):
+    endpoint = all_of_them[4]
+    endpoint.wait_for_status("InService", poll=1, timeout=LIMIT)
+    for model, added in {"a.tar.gz": 7, "b.tar.gz": 8}.items():
+        said = endpoint.invoke(body="[[1]]", content_type="application/json", target_model=model)
+        assert json.loads(said.body.read()) == [[added]]
+    with pytest.raises(ClientError, match="Failed to download model data"):
+        endpoint.invoke(body="[[1]]", content_type="application/json", target_model="c.tar.gz")
+    endpoint.delete()
