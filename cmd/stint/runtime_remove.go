@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +22,8 @@ func (a *app) runtimeRemoveCommand() *cobra.Command {
 		Aliases: []string{"rm"},
 		Short:   "Remove runtimes: your own from the table, built-in ones from the disk",
 		Long: `Remove runtimes. One of your own leaves the table; its Python stays where it is. A built-in one leaves the disk and can be
-installed again. One that a job in progress uses is kept; while there are jobs on this machine, the server must be up to tell.`,
+installed again. One that a job in progress or an endpoint uses is kept; while there is work on this machine, the server must be
+up to tell.`,
 		Example: "  stint runtime remove xgboost mine",
 		Args:    someArguments("the names of runtimes"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -34,12 +36,12 @@ installed again. One that a job in progress uses is kept; while there are jobs o
 }
 
 func (a *app) removeRuntime(ctx context.Context, t *runtimes.Table, name string) error {
-	job, err := a.jobUsing(ctx, t, name)
+	by, err := a.userOf(ctx, t, name)
 	if err != nil {
 		return err
 	}
-	if job != "" {
-		return platform.Errorf(platform.InUse, name, "the runtime %s is used by the job %s; wait for its end, or stop it with: %s", name, job, a.stint("stop "+job))
+	if by != nil {
+		return platform.Errorf(platform.InUse, name, "the runtime %s is used by the %s; wait for its end, or end it with: %s", name, by.what, by.end)
 	}
 	done, err := t.Remove(name)
 	if err != nil {
@@ -53,56 +55,120 @@ func (a *app) removeRuntime(ctx context.Context, t *runtimes.Table, name string)
 	return nil
 }
 
-// jobUsing finds a job in progress whose image means the runtime, "" for none. Jobs go on without the server, and what they
-// run in only the server knows.
-func (a *app) jobUsing(ctx context.Context, t *runtimes.Table, name string) (string, error) {
+// user is what keeps a runtime: a job or an endpoint, and the command that ends it.
+type user struct{ what, end string }
+
+// userOf finds a job in progress or an endpoint whose image means the runtime, nil for none. Work goes on without the server, and
+// what it runs in only the server knows.
+func (a *app) userOf(ctx context.Context, t *runtimes.Table, name string) (*user, error) {
 	home, err := a.home()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	agents, err := os.ReadDir(home.Agents())
-	if len(agents) == 0 {
-		if errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
-		return "", err
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
 	}
 	c, err := a.connect()
+	if len(agents) == 0 && (err != nil || c.Healthy(ctx) != nil) {
+		return nil, nil //nolint:nilnil,nilerr // nothing is at work; what a server that is not up would begin, it says when it does
+	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	for _, status := range []sagemaker.TrainingJobStatus{sagemaker.TrainingJobStatusInProgress, sagemaker.TrainingJobStatusStopping} {
-		if job, err := jobRunningIn(ctx, c, t, name, status); err != nil || job != "" {
-			return job, err
-		}
+	uses := func(image *string) bool {
+		r, err := t.Resolve(shapes.Value(image))
+		return err == nil && r.Name == name
 	}
-	return "", nil
+	return a.firstUser(ctx, c, uses)
 }
 
-// jobRunningIn looks through the jobs of one status, the oldest first: they are the likeliest to run.
-func jobRunningIn(ctx context.Context, c *client.Client, t *runtimes.Table, name string, status sagemaker.TrainingJobStatus) (string, error) {
-	in := &sagemaker.ListTrainingJobsRequest{
-		StatusEquals: &status, SortBy: new(sagemaker.SortByCreationTime), SortOrder: new(sagemaker.SortOrderAscending), MaxResults: new(int32(pageOfJobs)),
+func (a *app) firstUser(ctx context.Context, c *client.Client, uses func(image *string) bool) (found *user, err error) {
+	for _, find := range []func(context.Context, *client.Client, func(image *string) bool) (*user, error){a.trainingIn, a.transformIn, a.endpointIn} {
+		if found, err = find(ctx, c, uses); err != nil || found != nil {
+			break
+		}
 	}
-	for {
-		page, err := c.ListTrainingJobs(ctx, in)
+	return found, err
+}
+
+// inProgress gives the names of all jobs of a kind that have not ended.
+func inProgress(
+	ctx context.Context, c *client.Client,
+	page func(context.Context, *client.Client, jobsFlags, int32, *string) ([]listedJob, *string, error),
+) (names []string, err error) {
+	for _, status := range []string{string(sagemaker.TrainingJobStatusInProgress), string(sagemaker.TrainingJobStatusStopping)} {
+		jobs, _, err := paged(0, func(size int32, token *string) ([]listedJob, *string, error) {
+			return page(ctx, c, jobsFlags{status: status}, size, token)
+		})
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		for _, s := range page.TrainingJobSummaries {
-			job, err := c.DescribeTrainingJob(ctx, *s.TrainingJobName)
-			if isNotFound(err) {
-				continue // it was deleted meanwhile
-			}
-			if err != nil {
-				return "", err
-			}
-			if r, err := t.Resolve(shapes.Value(job.AlgorithmSpecification.TrainingImage)); err == nil && r.Name == name {
-				return *s.TrainingJobName, nil
-			}
-		}
-		if in.NextToken = page.NextToken; in.NextToken == nil {
-			return "", nil
+		for _, j := range jobs {
+			names = append(names, j.cells().name)
 		}
 	}
+	return names, nil
+}
+
+func (a *app) job(name string) *user { return &user{"job " + name, a.stint("stop " + name)} }
+
+func (a *app) trainingIn(ctx context.Context, c *client.Client, uses func(*string) bool) (*user, error) {
+	names, err := inProgress(ctx, c, trainingsPage)
+	for _, name := range names {
+		job, err := c.DescribeTrainingJob(ctx, name)
+		switch {
+		case isNotFound(err): // it was deleted meanwhile
+		case err != nil:
+			return nil, err
+		case uses(job.AlgorithmSpecification.TrainingImage):
+			return a.job(name), nil
+		}
+	}
+	return nil, err
+}
+
+func (a *app) transformIn(ctx context.Context, c *client.Client, uses func(*string) bool) (*user, error) {
+	names, err := inProgress(ctx, c, transformsPage)
+	for _, name := range names {
+		job, err := c.DescribeTransformJob(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		model, err := c.DescribeModel(ctx, *job.ModelName)
+		if isGone(err) {
+			return a.job(name), nil // its images are not told any more: rather keep a runtime too many
+		}
+		if err != nil {
+			return nil, err
+		}
+		images := model.Containers
+		if model.PrimaryContainer != nil {
+			images = append(images, *model.PrimaryContainer)
+		}
+		if slices.ContainsFunc(images, func(d sagemaker.ContainerDefinition) bool { return uses(d.Image) }) {
+			return a.job(name), nil
+		}
+	}
+	return nil, err
+}
+
+// endpointIn finds one that sleeps, too: it must be able to wake.
+func (a *app) endpointIn(ctx context.Context, c *client.Client, uses func(*string) bool) (*user, error) {
+	found, err := listEndpoints(ctx, c, "")
+	for _, e := range found {
+		var images []sagemaker.DeployedImage
+		for _, v := range e.ProductionVariants {
+			images = append(images, v.DeployedImages...)
+		}
+		if e.PendingDeploymentSummary != nil {
+			for _, v := range e.PendingDeploymentSummary.ProductionVariants {
+				images = append(images, v.DeployedImages...)
+			}
+		}
+		if slices.ContainsFunc(images, func(d sagemaker.DeployedImage) bool { return uses(d.SpecifiedImage) }) {
+			return &user{"endpoint " + *e.EndpointName, a.stint("endpoint delete " + *e.EndpointName)}, nil
+		}
+	}
+	return nil, err
 }

@@ -61,7 +61,7 @@ func TestARuntimeInUseIsKept(t *testing.T) {
 		code, _, stderr := b.run("runtime", "remove", name)
 		return code, stderr
 	}
-	if code, stderr := remove("mine"); code != 1 || stderr != "stint: the runtime mine is used by the job digits; wait for its end, or stop it with: stint stop digits\n" {
+	if code, stderr := remove("mine"); code != 1 || stderr != "stint: the runtime mine is used by the job digits; wait for its end, or end it with: stint stop digits\n" {
 		t.Errorf("one in use: exit %d, %q", code, stderr)
 	}
 	if code, stderr := remove("other"); code != 0 {
@@ -85,5 +85,33 @@ func TestRuntimesThatCanBeRemovedAreOffered(t *testing.T) {
 	b.execute(t.Context(), []string{"__complete", "--home", string(b.home), "runtime", "remove", ""})
 	if out := b.out.take(); !strings.HasPrefix(out, "tool\t/opt/tool\n:") {
 		t.Errorf("offered: %q", out)
+	}
+}
+
+// What serves or transforms keeps its runtime too, also an endpoint that sleeps and so has no agent.
+func TestARuntimeOfInferenceIsKept(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	python, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.run("runtime", "add", "mine", "--image", "stint/python", "--python", python)
+	b.serve("digits")
+	kept := func(by, end string) {
+		t.Helper()
+		code, _, stderr := b.run("runtime", "remove", "mine")
+		if want := "stint: the runtime mine is used by the " + by + "; wait for its end, or end it with: stint " + end + "\n"; code != 1 || stderr != want {
+			t.Errorf("exit %d, %q, want %q", code, stderr, want)
+		}
+	}
+	kept("endpoint digits", "endpoint delete digits")
+	b.transform("batch", "1")
+	kept("job batch", "stop batch")
+	b.transforms("batch", func(s *platform.TransformStatus) error { return s.Enter(platform.JobFailed, b.door.Clock.Now()) })
+	kept("endpoint digits", "endpoint delete digits")
+	b.announce("http://127.0.0.1:1") // nothing runs here, and nobody is there to begin it
+	if code, _, stderr := b.run("runtime", "remove", "mine"); code != 0 {
+		t.Errorf("without a server and without agents: exit %d, %q", code, stderr)
 	}
 }

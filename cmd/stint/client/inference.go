@@ -24,6 +24,12 @@ func (c *Client) CreateModel(ctx context.Context, in *sagemaker.CreateModelInput
 	return c.call(ctx, toSageMaker, "CreateModel", in, nil)
 }
 
+// DescribeModel shows a model.
+func (c *Client) DescribeModel(ctx context.Context, name string) (*sagemaker.DescribeModelOutput, error) {
+	out := new(sagemaker.DescribeModelOutput)
+	return out, c.call(ctx, toSageMaker, "DescribeModel", &sagemaker.DescribeModelInput{ModelName: &name}, out)
+}
+
 // DeleteModel forgets a model; what serves it goes on.
 func (c *Client) DeleteModel(ctx context.Context, name string) error {
 	return c.call(ctx, toSageMaker, "DeleteModel", &sagemaker.DeleteModelInput{ModelName: &name}, nil)
