@@ -401,6 +401,7 @@ func TestNothingBeginsOnceItIsClosed(t *testing.T) {
 		})
 	}
 	<-began
+	f.givenUp.Store(true)
 	table.close()
 	f.mu.Lock()
 	seen := len(f.stats)
