@@ -74,9 +74,9 @@ lint: ## format, vet, linter and house rules (test/architecture), without the un
 	@go test -count=1 ./test/architecture/...
 
 .PHONY: unit
-unit: ## unit tests
+unit: ## unit tests, without the optimisation by cmd/stint/default.pgo: it would compile everything once more
 	$(say) "unit tests"
-	@packages=$$(go list ./... | grep -vE '/test/(e2e|architecture)(/|$$)'); go test -timeout 10m $$packages
+	@packages=$$(go list ./... | grep -vE '/test/(e2e|architecture)(/|$$)'); go test -pgo=off -timeout 10m $$packages
 
 .PHONY: e2e
 e2e: build ## end-to-end suites with the real clients (after make setup)
@@ -103,6 +103,10 @@ bench-%: ## run the benchmark bench/NAME with its peers beside it
 .PHONY: bench-spot
 bench-spot: ## play the spot policies on recorded availability in $STINT_DATA; no peer to install
 	@bench/spot/run.sh
+
+.PHONY: profile
+profile: ## renew the profile that the compiler optimises by (cmd/stint/default.pgo): invocations, with and without data capture
+	@scripts/profile.sh
 
 .PHONY: fmt
 fmt: ## format the Go code

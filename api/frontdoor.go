@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/stint-ml/stint/platform"
@@ -27,6 +28,7 @@ type Config struct {
 	S3         http.Handler // whatever is not for another service; verifies and authorizes by itself
 	Agent      http.Handler // /_stint/agent/…; checks its own bearer tokens
 	Metrics    http.Handler // /metrics, for callers on this machine
+	Profile    http.Handler // /_stint/profile, for them too: what the processor is used for
 	// Health says why this server cannot work just now, or nil. It is asked without authentication: be brief.
 	Health func(context.Context) error
 	Log    *slog.Logger
@@ -59,7 +61,8 @@ const defaultMaxBody = 1 << 20
 // NewFrontDoor checks that services and operations fit the model and each other, and returns the handler, which gives
 // each call its id and contains panics. Nothing may be missing from the configuration.
 func NewFrontDoor(config Config) (http.Handler, error) {
-	if config.Clock == nil || config.Identities == nil || config.S3 == nil || config.Agent == nil || config.Metrics == nil || config.Health == nil || config.Log == nil {
+	handlers := []http.Handler{config.S3, config.Agent, config.Metrics, config.Profile}
+	if config.Clock == nil || config.Identities == nil || slices.Contains(handlers, nil) || config.Health == nil || config.Log == nil {
 		return nil, fmt.Errorf("front door: incomplete configuration %+v", config)
 	}
 	f := &FrontDoor{Config: config, services: make(map[string][]*service), targets: make(map[string]*service)}
@@ -108,7 +111,7 @@ func (f *FrontDoor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	scope, signed := sigv4.ParseScope(r)
 	if !signed && r.URL.Path == "/metrics" && r.Method == http.MethodGet {
-		f.serveMetrics(w, r)
+		f.serveHere(w, r, f.Metrics)
 		return
 	}
 	if signed && scope.Service != "s3" {
@@ -166,6 +169,8 @@ func (f *FrontDoor) serveOwn(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/_stint/agent/"):
 		f.Agent.ServeHTTP(w, r)
+	case r.URL.Path == "/_stint/profile" && r.Method == http.MethodGet:
+		f.serveHere(w, r, f.Profile)
 	case r.URL.Path == "/_stint/health" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		status, text := http.StatusOK, `{"status":"ok"}`
 		if err := f.Health(r.Context()); err != nil {
@@ -180,14 +185,14 @@ func (f *FrontDoor) serveOwn(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// serveMetrics shows metrics to callers on this machine. A request that a proxy passes on comes from elsewhere.
-func (f *FrontDoor) serveMetrics(w http.ResponseWriter, r *http.Request) {
+// serveHere shows something to callers on this machine. A request that a proxy passes on comes from elsewhere.
+func (f *FrontDoor) serveHere(w http.ResponseWriter, r *http.Request, shown http.Handler) {
 	peer, err := netip.ParseAddr(peerIP(r))
 	if err != nil || !peer.Unmap().IsLoopback() || r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != "" {
-		http.Error(w, "metrics are shown to this machine only", http.StatusForbidden)
+		http.Error(w, "this is shown to callers on the server's machine only", http.StatusForbidden)
 		return
 	}
-	f.Metrics.ServeHTTP(w, r)
+	shown.ServeHTTP(w, r)
 }
 
 // peerIP is the address of the connection's other end, without the port.

@@ -103,6 +103,8 @@ func TestRouting(t *testing.T) {
 		{"agent", "POST", "/_stint/agent/reports", "", nil, "", 200, "agent"},
 		{"nothing else of ours", "GET", "/_stint/secrets", "", nil, "", 404, ""},
 		{"metrics", "GET", "/metrics", "", nil, "", 200, "metrics"},
+		{"profile", "GET", "/_stint/profile", "", nil, "", 200, "profile"},
+		{"profile for a proxy's client", "GET", "/_stint/profile", "", map[string]string{"Forwarded": "for=192.0.2.1"}, "", 403, ""},
 		{"metrics for a proxy's client", "GET", "/metrics", "", map[string]string{"X-Forwarded-For": "192.0.2.1"}, "", 403, ""},
 	}
 	for _, test := range tests {
@@ -143,7 +145,7 @@ func handlerOf(t testing.TB, d *apitest.Door, services ...*api.Service) http.Han
 	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	handler, err := api.NewFrontDoor(api.Config{
 		Site: apitest.Site, Clock: d.Clock, Identities: d.Identities, Services: services, Log: d.Logger(),
-		S3: nothing, Agent: nothing, Metrics: nothing, Health: func(context.Context) error { return io.ErrUnexpectedEOF },
+		S3: nothing, Agent: nothing, Metrics: nothing, Profile: nothing, Health: func(context.Context) error { return io.ErrUnexpectedEOF },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -296,7 +298,7 @@ func TestRefusedConfigurations(t *testing.T) {
 	d := open(t)
 	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	full := api.Config{
-		Site: apitest.Site, Clock: d.Clock, Identities: d.Identities, Log: d.Logger(), S3: nothing, Agent: nothing, Metrics: nothing,
+		Site: apitest.Site, Clock: d.Clock, Identities: d.Identities, Log: d.Logger(), S3: nothing, Agent: nothing, Metrics: nothing, Profile: nothing,
 		Health: func(context.Context) error { return nil },
 	}
 	unknown := training()

@@ -83,7 +83,7 @@ func Open(t testing.TB, store platform.Store, services func(*Door) []*api.Servic
 	d := Prepare(t, store)
 	handler, err := api.NewFrontDoor(api.Config{
 		Site: Site, Clock: d.Clock, Identities: d.Identities, Services: services(d), Log: d.Logger(),
-		S3: answering("s3"), Agent: answering("agent"), Metrics: answering("metrics"),
+		S3: answering("s3"), Agent: answering("agent"), Metrics: answering("metrics"), Profile: answering("profile"),
 		Health: func(context.Context) error { return nil },
 	})
 	if err != nil {

@@ -39,11 +39,12 @@ const (
 
 // options are what a run measures.
 type options struct {
-	python string
-	each   time.Duration
-	rounds int
-	soak   time.Duration
-	only   string
+	python  string
+	each    time.Duration
+	rounds  int
+	soak    time.Duration
+	only    string
+	profile string
 }
 
 func main() {
@@ -57,6 +58,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "`ROUNDS`, of which the median counts")
 	flag.DurationVar(&o.soak, "soak", 3*time.Minute, "`TIME` of the soak")
 	flag.StringVar(&o.only, "only", "speed,idle,stream,soak", "`PARTS` to run; besides, there are capture, which is data capture alone, and load and loadcaptured, which keep Stint alone at work, for a profile")
+	flag.StringVar(&o.profile, "profile", "", "`FILE` for a profile of the server's processor time during load or loadcaptured, for as long as -each")
 	flag.Parse()
 	rig.Measure("router", o.run)
 }

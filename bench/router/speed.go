@@ -3,8 +3,11 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -262,10 +265,36 @@ func (b *bench) loadCaptured(ctx context.Context) error {
 
 func (b *bench) keepBusy(ctx context.Context, part, endpoint string) error {
 	v := b.ways(&worker{name: endpoint})[2]
-	if err := v.measure(ctx, b.each); err != nil {
+	profiled := make(chan error, 1)
+	go func() { profiled <- b.writeProfile(ctx, 2*b.each) }()
+	if err := errors.Join(v.measure(ctx, b.each), <-profiled); err != nil {
 		return err
 	}
 	b.detail(part, v)
 	b.report.Row(endpoint+": CPU a request", "", micros2(v), "", nil)
 	return nil
+}
+
+// writeProfile writes down what the server uses the processor for.
+func (b *bench) writeProfile(ctx context.Context, during time.Duration) error {
+	if b.profile == "" {
+		return nil
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/_stint/profile?seconds=%d", b.stint.Endpoint, int(during.Seconds())), nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	profile, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("the server answered %s: %s", answer.Status, profile)
+	}
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(b.profile, profile, 0o600)
 }

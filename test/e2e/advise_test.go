@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -52,11 +53,11 @@ func TestAdviceIsMeasuredAndCanBeFollowed(t *testing.T) {
 	}
 	aws := newCLI(t, s)
 	for _, step := range v.Steps {
-		words := strings.Fields(step)
-		if words[0] != "aws" {
+		words, isCommand := strings.CutPrefix(step, "aws ")
+		if !isCommand {
 			t.Fatalf("%q is no command of the AWS CLI", step)
 		}
-		aws.run(t, words[1:]...)
+		aws.run(t, shellWords(t, words)...)
 	}
 	e.inService(t)
 	if got, err := e.who(t); err != nil || got.Add != 3 {
@@ -95,4 +96,14 @@ func (e *serving) isTold(t *testing.T) {
 	if err != nil || !strings.Contains(string(said), "is served by 2 × ml.t2.medium for 81.76 USD a month") || !strings.Contains(string(said), "Confidence is low: only 20 requests were seen") {
 		t.Errorf("%s: %v", said, stderr(err))
 	}
+}
+
+// shellWords are the words of a command as a shell takes them.
+func shellWords(t *testing.T, command string) []string {
+	t.Helper()
+	out, err := exec.Command("bash", "-c", "printf '%s\\0' "+command).Output()
+	if err != nil {
+		t.Fatalf("%s: %v", command, stderr(err))
+	}
+	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"time"
 	_ "time/tzdata" // schedules name time zones; machines may have none
@@ -274,7 +275,7 @@ func (s *Server) startFront(context.Context) error {
 		},
 		S3: s.s3.Handler(), Agent: agents.Handler(control.Links{
 			platform.KindTrainingJob: s.training, platform.KindEndpoint: s.endpoints, platform.KindTransformJob: s.transforms,
-		}, s.Log), Metrics: metricsPage(),
+		}, s.Log), Metrics: metricsPage(), Profile: http.HandlerFunc(pprof.Profile),
 		Health: func(ctx context.Context) error {
 			_, err := s.store.List(ctx, platform.Query{Kind: platform.KindUser, Limit: 1})
 			return err
