@@ -101,7 +101,12 @@ func (s *service) serve(ctx context.Context, call *api.Call, w http.ResponseWrit
 		}
 		return s.modelError(call, name, answer)
 	}
-	return operation.write(w, answer)
+	err = operation.write(w, answer)
+	var off *brokenOff
+	if errors.As(err, &off) {
+		return s.refusal(ctx, call, w, name, off.error)
+	}
+	return err
 }
 
 // invocation is what the headers say of one.
@@ -121,21 +126,38 @@ func invocation(name, accept string, h http.Header) (platform.Invocation, error)
 // copying are the buffers through which answers pass.
 var copying = sync.Pool{New: func() any { return new([32 << 10]byte) }}
 
-// write streams a container's answer. Of one that does not say how long it is, each piece is passed on at once.
+// brokenOff is an answer that ended before any of it was passed on.
+type brokenOff struct{ error }
+
+// write streams a container's answer. Of one that does not say how long it is, each piece is passed on at once; of others as much
+// as there is room for, so that a short one that breaks off is told of and not torn.
 func write(w http.ResponseWriter, a *platform.Answer) error {
-	h := w.Header()
-	give(h, a)
-	var flush func() error
-	if v := a.Header["Content-Length"]; len(v) > 0 {
-		h["Content-Length"] = v[:1:1]
-	} else {
-		flush = http.NewResponseController(w).Flush
-	}
-	w.WriteHeader(http.StatusOK)
 	buffer := copying.Get().(*[32 << 10]byte)
 	defer copying.Put(buffer)
+	length, said := a.Header["Content-Length"]
+	var flush func() error
+	if !said {
+		flush = http.NewResponseController(w).Flush
+	}
+	n, failed := begin(a, buffer[:], said)
+	if failed != nil && !errors.Is(failed, io.EOF) {
+		return &brokenOff{failed}
+	}
+	h := w.Header()
+	give(h, a)
+	if said {
+		h["Content-Length"] = length[:1:1]
+	}
+	w.WriteHeader(http.StatusOK)
+	if !pass(w, a, buffer[:], n, failed, flush) {
+		panic(http.ErrAbortHandler) // half of an answer must not look like a whole one
+	}
+	return nil
+}
+
+// pass passes on what has been read, n bytes of buffer, and the rest. It says whether that is all of the answer.
+func pass(w io.Writer, a *platform.Answer, buffer []byte, n int, failed error, flush func() error) (whole bool) {
 	for {
-		n, failed := a.Body.Read(buffer[:])
 		var err error
 		if n > 0 {
 			_, err = w.Write(buffer[:n])
@@ -143,16 +165,21 @@ func write(w http.ResponseWriter, a *platform.Answer) error {
 		if n > 0 && err == nil && flush != nil {
 			err = flush()
 		}
-		if errors.Is(failed, io.EOF) {
-			failed = nil
-			if err == nil {
-				return nil
-			}
-		}
 		if failed != nil || err != nil {
-			panic(http.ErrAbortHandler) // half of an answer must not look like a whole one
+			return err == nil && errors.Is(failed, io.EOF)
 		}
+		n, failed = a.Body.Read(buffer)
 	}
+}
+
+// begin reads what is passed on first: of an answer that says how long it is until there is no more, or no room; of others a piece.
+func begin(a *platform.Answer, room []byte, fill bool) (n int, err error) {
+	for err == nil && n < len(room) && (fill || n == 0) {
+		var more int
+		more, err = a.Body.Read(room[n:])
+		n += more
+	}
+	return n, err
 }
 
 // give adds the headers of an answer.

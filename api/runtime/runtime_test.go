@@ -306,6 +306,21 @@ func TestHalfAnAnswerDoesNotLookLikeAWholeOne(t *testing.T) {
 	}
 }
 
+// Of an answer that breaks off while all of it is still here, its caller is told, and does not see a connection that ends, after which
+// clients ask again.
+func TestAShortAnswerThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	for text, headers := range map[string][]string{"half": {"Content-Length", "8"}, "": nil} {
+		d, _ := open(t, func(platform.Invocation) (*platform.Answer, error) {
+			return answers(200, io.MultiReader(strings.NewReader(text), broken{}), headers...), nil
+		})
+		said := refused(t, post(t, d, apitest.Of(d.Root), invocations, nil), http.StatusFailedDependency)
+		if said.Code != "ModelError" || !strings.Contains(said.Message, "ended the connection before it had answered") {
+			t.Errorf("%q is told as %+v", text, said)
+		}
+	}
+}
+
 // A piece is passed on before the next one is there, with and without events.
 func TestWhatAContainerStreamsIsPassedOnAtOnce(t *testing.T) {
 	t.Parallel()
