@@ -223,7 +223,7 @@ def waiting(session, started):
 def timed(session, started):
     """A job that takes longer than it may."""
     estimator = SKLearn(
-        entry_point=str(CODE / "wait.py"), role=os.environ["SAGEMAKER_ROLE"], framework_version="1.2-1", max_run=3, **SMALL
+        entry_point=str(CODE / "wait.py"), role=os.environ["SAGEMAKER_ROLE"], framework_version="1.2-1", max_run=10, **SMALL
     )
     estimator.fit(wait=False)
     return estimator

@@ -31,7 +31,7 @@ def call(operation, **members):
         raise RuntimeError(error.read().decode()) from None
 
 
-def interrupt(job, notice=8, **more):
+def interrupt(job, notice=15, **more):
     return call("InterruptTrainingJob", TrainingJobName=job, NoticeSeconds=notice, **more)
 
 
