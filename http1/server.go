@@ -239,16 +239,6 @@ func framing(h http.Header) (length int64, plain bool) {
 	if c, there := h["Connection"]; there && (len(c) != 1 || !strings.EqualFold(c[0], "keep-alive")) {
 		return 0, false
 	}
-	said := h["Content-Length"]
-	if len(said) != 1 || len(said[0]) == 0 || len(said[0]) > 9 {
-		return 0, false
-	}
-	for i := range len(said[0]) {
-		digit := said[0][i]
-		if digit < '0' || digit > '9' {
-			return 0, false
-		}
-		length = 10*length + int64(digit-'0')
-	}
-	return length, true
+	length = lengthOf(h)
+	return length, length >= 0
 }
